@@ -73,7 +73,8 @@ class ClipBatch:
         pairs: the B pairs behind it.
         ordinals: B positions in the training stream (-1 outside training).
         digests: B content hashes of the frames.
-        generated: (B, F', 3, H, W) float32 in [-1, 1], what the model made of frame 0; ``None`` before prediction.
+        generated: (B, K, F', 3, H, W) float32 in [-1, 1], K attempts at what follows frame 0; ``None`` before
+            prediction. F' may exceed F (see ``backbones``); the answer is the last frame.
     """
 
     frames: Tensor

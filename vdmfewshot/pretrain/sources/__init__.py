@@ -1,0 +1,1 @@
+"""Families of clips that the pretraining corpus mixes; one module per family."""
