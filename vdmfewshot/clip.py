@@ -122,8 +122,11 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
 
 
 def to_frame(image: NDArray[np.uint8]) -> Tensor:
-    """(H, W, 3) uint8 → (3, H, W) float32 in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 127.5 - 1.0
+    """(H, W, 3) uint8 → (3, H, W) float32 in [-1, 1].
+
+    Divides and shifts in the same order as diffusers' ``VideoProcessor``, so that both give the same bits.
+    """
+    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255.0 * 2.0 - 1.0
 
 
 def to_image(frame: Tensor) -> NDArray[np.float32]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+
+T = TypeVar("T", bound=np.generic)
 
 
 @dataclass(frozen=True)

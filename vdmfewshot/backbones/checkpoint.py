@@ -1,0 +1,119 @@
+"""Where a backbone's files are: shipped with the package, in a folder, or on the hub. safetensors only."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+#: name of the model that ships with this package
+EMBEDDED = "embedded"
+SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A diffusers-layout checkpoint, by name.
+
+    Attributes:
+        path: ``embedded``, a folder, or a hub id ``owner/name``.
+        revision: branch, tag or commit of a hub id.
+    """
+
+    path: str
+    revision: str | None = None
+
+    @cached_property
+    def location(self) -> str:
+        """Folder path, or the hub id itself.
+
+        Raises:
+            FileNotFoundError: if it is neither a folder nor of the form of a hub id.
+        """
+        if self.path == EMBEDDED:
+            return str(files("vdmfewshot") / "backbones" / EMBEDDED)
+        if Path(self.path).is_dir():
+            return self.path
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", self.path) and not self.path.startswith("."):
+            return self.path
+        raise FileNotFoundError(
+            f"backbone path must be 'embedded', an existing folder or a hub id 'owner/name', got {self.path!r}"
+        )
+
+    @property
+    def folder(self) -> Path | None:
+        """The local folder; ``None`` for a hub id."""
+        return Path(self.location) if Path(self.location).is_dir() else None
+
+    def config(self, part: str) -> dict[str, Any]:
+        """Read ``<part>/config.json`` (or ``scheduler_config.json``), and nothing else.
+
+        Raises:
+            FileNotFoundError: naming the missing file or the unreachable hub id.
+        """
+        name = "scheduler_config.json" if part == "scheduler" else "config.json"
+        if self.folder is not None:
+            file = self.folder / part / name
+            if not file.is_file():
+                raise FileNotFoundError(f"{self.path!r} is not a diffusers checkpoint: {part}/{name} is missing")
+            config: dict[str, Any] = json.loads(file.read_text())
+            return config
+        try:
+            reader = SchedulerConfig if part == "scheduler" else ModelConfig
+            loaded = reader.load_config(self.location, subfolder=part, revision=self.revision)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"cannot read {part}/{name} of {self.path!r} from the hub (offline, misspelt or gated?); download it "
+                f"where there is a network with `hf download {self.path}` or name a local folder. Cause: {error}"
+            ) from error
+        return dict(loaded)
+
+    def model(self, cls: Any, part: str, dtype: torch.dtype) -> Any:
+        """``cls.from_pretrained`` of one part, from safetensors files alone.
+
+        Raises:
+            FileNotFoundError: if there are no safetensors weights to read.
+        """
+        try:
+            return cls.from_pretrained(
+                self.location, subfolder=part, revision=self.revision, torch_dtype=dtype, use_safetensors=True
+            )
+        except OSError as error:
+            raise FileNotFoundError(f"cannot read safetensors weights of {part} from {self.path!r}: {error}") from error
+
+    def scheduler(self) -> Any:
+        """The checkpoint's own scheduler.
+
+        Raises:
+            ValueError: if its class is not one that CogVideoX uses.
+        """
+        config = self.config("scheduler")
+        name = config.get("_class_name")
+        if name not in SCHEDULERS:
+            raise ValueError(f"scheduler must be one of {', '.join(SCHEDULERS)}, got {name!r} in {self.path!r}")
+        return getattr(diffusers, name).from_config(config)
+
+
+class ModelConfig(diffusers.ConfigMixin):  # type: ignore[misc]
+    """Reads a model's configuration from the hub without its class."""
+
+    config_name = "config.json"
+
+
+class SchedulerConfig(diffusers.ConfigMixin):  # type: ignore[misc]
+    """Reads a scheduler's configuration from the hub without its class."""
+
+    config_name = "scheduler_config.json"
+
+
+def nearest_multiples(value: int, multiple: int) -> str:
+    """Say which legal values lie next to ``value``: ``nearest: 96, 104``."""
+    lower = max(multiple, value // multiple * multiple)
+    return "nearest: " + ", ".join(str(v) for v in sorted({lower, lower + multiple}))

@@ -1,0 +1,204 @@
+"""CogVideoX image-to-video, versions 1.0 and 1.5, through diffusers' own classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+from diffusers import AutoencoderKLCogVideoX, CogVideoXImageToVideoPipeline, CogVideoXTransformer3DModel
+from torch import Tensor
+
+from vdmfewshot.backbones.base import Backbone, Latents, fingerprint
+from vdmfewshot.backbones.checkpoint import Checkpoint, nearest_multiples
+from vdmfewshot.backbones.prompt import prompt_embeds
+from vdmfewshot.objective import VPrediction
+from vdmfewshot.rng import derive_seed
+
+#: constant that CogVideoX 1.5 I2V was trained with ("offset" embedding); the stock pipeline's value
+OFS = 2.0
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class CogVideoX(Backbone):
+    """CogVideoX-5b-I2V, CogVideoX1.5-5B-I2V, or the small embedded model of the same classes.
+
+    Args:
+        path: ``embedded`` (shipped with this package), a folder in diffusers layout, or a hub id ``owner/name``.
+        prompt: the one neutral text, the same in training and prediction.
+        dtype: of the frozen weights; the adapter is always fp32.
+        revision: branch, tag or commit of a hub id.
+        init: ``pretrained``, or ``random`` for the control experiment with the same architecture and random denoiser.
+        gradient_checkpointing: recompute activations in the backward pass: about half the memory, 1.5 times the time.
+        vae_tiling: encode and decode in tiles, for frames that do not fit into memory otherwise.
+    """
+
+    pipeline_class = CogVideoXImageToVideoPipeline
+    lora_targets = r".*transformer_blocks\.\d+\.(attn1\.(to_q|to_k|to_v|to_out\.0)|ff\.net\.(0\.proj|2))"
+
+    def __init__(
+        self,
+        path: str = "embedded",
+        prompt: str = "",
+        dtype: Literal["fp32", "bf16"] = "fp32",
+        revision: str | None = None,
+        init: Literal["pretrained", "random"] = "pretrained",
+        gradient_checkpointing: bool = False,
+        vae_tiling: bool = False,
+    ) -> None:
+        super().__init__()
+        self.checkpoint = Checkpoint(path, revision)
+        self.prompt = prompt
+        self.dtype = DTYPES[dtype]
+        self.init = init
+        self.gradient_checkpointing = gradient_checkpointing
+        self.vae_tiling = vae_tiling
+        self.vae: Any = None
+        self.transformer: Any = None
+        self._pipeline: Any = None
+
+    def check_clip(self, num_frames: int, height: int, width: int) -> None:
+        """Apply the rules of the checkpoint's configuration; see ``Backbone.check_clip``."""
+        transformer, vae = (self.checkpoint.config(part) for part in ("transformer", "vae"))
+        k = int(vae.get("temporal_compression_ratio", 4))
+        if num_frames < k + 1 or (num_frames - 1) % k:
+            lower = max(k + 1, (num_frames - 1) // k * k + 1)
+            nearest = ", ".join(str(f) for f in sorted({lower, lower + k}))
+            raise ValueError(f"num_frames must be {k}k+1 for CogVideoX, got {num_frames}; nearest: {nearest}")
+        stride = 2 ** (len(vae["block_out_channels"]) - 1)
+        # 8 is the stock pipeline's own check; patches must tile the latents.
+        multiple = math.lcm(8, stride * int(transformer["patch_size"]))
+        for name, side in (("height", height), ("width", width)):
+            if side < multiple or side % multiple:
+                nearest = nearest_multiples(side, multiple)
+                raise ValueError(f"{name} must be a multiple of {multiple} for CogVideoX, got {side}; {nearest}")
+        if transformer.get("use_learned_positional_embeddings"):
+            legal = (stride * transformer["sample_height"], stride * transformer["sample_width"])
+            if (height, width) != legal:
+                raise ValueError(
+                    f"height x width must be {legal[0]}x{legal[1]} for this checkpoint, whose positions are learned, "
+                    f"got {height}x{width}; set data.height={legal[0]} and data.width={legal[1]}"
+                )
+
+    def load(self) -> None:
+        """Read VAE, denoiser, scheduler and prompt; freeze everything. Idempotent."""
+        if self._pipeline is not None:
+            return
+        vae = self.checkpoint.model(AutoencoderKLCogVideoX, "vae", self.dtype)
+        if self.init == "random":
+            transformer = self._random_transformer()
+        else:
+            transformer = self.checkpoint.model(CogVideoXTransformer3DModel, "transformer", self.dtype)
+        self.vae, self.transformer = (m.requires_grad_(False).eval() for m in (vae, transformer))
+        if self.gradient_checkpointing:
+            self.transformer.enable_gradient_checkpointing()
+        if self.vae_tiling:
+            self.vae.enable_tiling()
+        self.fingerprint = fingerprint(self.transformer, dict(self.transformer.config))
+        self.encoder_fingerprint = fingerprint(self.vae, dict(self.vae.config))
+        length = int(self.transformer.config.max_text_seq_length)
+        embeds, negative = prompt_embeds(self.checkpoint, self.prompt, length)
+        self.register_buffer("prompt_embeds", embeds.to(self.dtype), persistent=False)
+        self.register_buffer("negative_prompt_embeds", negative.to(self.dtype), persistent=False)
+        # The pipeline borrows our modules; it is no nn.Module and owns no weights.
+        self._pipeline = CogVideoXImageToVideoPipeline(
+            tokenizer=None,
+            text_encoder=None,
+            vae=self.vae,
+            transformer=self.transformer,
+            scheduler=self.checkpoint.scheduler(),
+        )
+        self._pipeline.set_progress_bar_config(disable=True)
+
+    def _random_transformer(self) -> Any:
+        """The same architecture with random weights: the control of every claim about pretraining."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed("random denoiser"))
+            model = CogVideoXTransformer3DModel.from_config(self.checkpoint.config("transformer"))
+        return model.to(self.dtype)
+
+    @property
+    def denoiser(self) -> Any:
+        """The transformer."""
+        return self.transformer
+
+    @property
+    def pipeline(self) -> Any:
+        """The stock diffusers pipeline over our modules, without text encoder."""
+        return self._pipeline
+
+    @property
+    def objective(self) -> VPrediction:
+        """v-prediction on the checkpoint's own schedule."""
+        return VPrediction(self._pipeline.scheduler.alphas_cumprod)
+
+    @torch.no_grad()
+    def encode(self, frames: Tensor) -> Latents:
+        """See ``Backbone.encode``. T = ⌈latent frames / patch_size_t⌉ · patch_size_t.
+
+        Version 1.5 pads an incomplete temporal patch at the *front* with copies of the first video latent: the stock
+        pipeline drops exactly these after sampling. The condition is the first frame's latent at position 0; with
+        ``invert_scale_latents`` it is divided, not multiplied, by the scaling factor.
+        """
+        video = frames.to(self.vae.dtype).permute(0, 2, 1, 3, 4)
+        scale = self.vae.config.scaling_factor
+        x0 = self._mode(video) * scale
+        p_t = self.transformer.config.patch_size_t or 1
+        x0 = torch.cat([x0[:, :1]] * (-x0.shape[1] % p_t) + [x0], dim=1)
+        image = self._mode(video[:, :, :1])
+        image = image / scale if self.vae.config.invert_scale_latents else image * scale
+        rest = image.new_zeros(image.shape[0], x0.shape[1] - 1, *image.shape[2:])
+        return Latents(x0.float(), torch.cat([image, rest], dim=1).float())
+
+    def _mode(self, video: Tensor) -> Tensor:
+        """(B, 3, F, H, W) → posterior mode (B, T, C, h, w), unscaled."""
+        mode: Tensor = self.vae.encode(video).latent_dist.mode()
+        return mode.permute(0, 2, 1, 3, 4)
+
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """Predict the velocity (B, T, C, h, w) with the inputs that the stock pipeline would give."""
+        b, frames, _, h, w = x_t.shape
+        config = self.transformer.config
+        stride = self._pipeline.vae_scale_factor_spatial
+        rotary = None
+        if config.use_rotary_positional_embeddings:
+            rotary = self._pipeline._prepare_rotary_positional_embeddings(h * stride, w * stride, frames, x_t.device)
+        prediction: Tensor = self.transformer(
+            hidden_states=torch.cat([x_t, condition], dim=2).to(self.dtype),
+            encoder_hidden_states=self.prompt_embeds.expand(b, -1, -1),
+            timestep=t,
+            ofs=None if config.ofs_embed_dim is None else x_t.new_full((1,), OFS),
+            image_rotary_emb=rotary,
+            return_dict=False,
+        )[0]
+        return prediction
+
+    @torch.no_grad()
+    def generate(
+        self, first_frame: Tensor, num_frames: int, generators: Sequence[torch.Generator], steps: int, guidance: float
+    ) -> Tensor:
+        """See ``Backbone.generate``. An even number of latents decodes to 4n frames: 8 for a 5-frame request."""
+        b, _, height, width = first_frame.shape
+        latents = self._pipeline(
+            image=(first_frame + 1) / 2,
+            height=height,
+            width=width,
+            num_frames=num_frames,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            generator=list(generators),
+            prompt_embeds=self.prompt_embeds.expand(b, -1, -1),
+            negative_prompt_embeds=self.negative_prompt_embeds.expand(b, -1, -1),
+            output_type="latent",
+        ).frames
+        wanted = (num_frames - 1) // self._pipeline.vae_scale_factor_temporal + 1
+        video: Tensor = self._pipeline.decode_latents(latents[:, latents.shape[1] - wanted :])
+        return video.permute(0, 2, 1, 3, 4).float().clamp(-1, 1)
+
+    @torch.no_grad()
+    def reconstruct(self, frames: Tensor) -> Tensor:
+        """(B, F, 3, H, W) in [-1, 1] → the same through the VAE (posterior mode)."""
+        video = frames.to(self.vae.dtype).permute(0, 2, 1, 3, 4)
+        decoded: Tensor = self.vae.decode(self.vae.encode(video).latent_dist.mode()).sample
+        return decoded.permute(0, 2, 1, 3, 4).float().clamp(-1, 1)

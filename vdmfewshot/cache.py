@@ -1,0 +1,98 @@
+"""Latents are computed once per clip and kept by content, in memory and optionally on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vdmfewshot.backbones.base import Latents
+from vdmfewshot.clip import ClipBatch
+
+
+def cache_home() -> Path:
+    """``$XDG_CACHE_HOME/vdmfewshot``, by default ``~/.cache/vdmfewshot``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vdmfewshot"
+
+
+def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file atomically: readers see the whole file or none."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    os.close(handle)
+    try:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, name, metadata=dict(metadata))
+        os.replace(name, file)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+class LatentCache:
+    """Latents by the SHA-256 of the frames and the fingerprint of the encoder.
+
+    Frames already hold codec, geometry, transition and augmentation: equal frames have equal latents.
+
+    Args:
+        fingerprint: of the backbone's VAE; entries of another one are refused.
+        folder: where entries are kept between runs; ``None`` keeps them in memory only.
+    """
+
+    def __init__(self, fingerprint: str, folder: Path | None = None) -> None:
+        self.fingerprint = fingerprint
+        self.folder = folder
+        self._memory: dict[str, Latents] = {}
+
+    def get(self, batch: ClipBatch, encode: Callable[[Tensor], Latents]) -> Latents:
+        """Latents of a batch on its device; ``encode`` runs on the missing clips alone.
+
+        Raises:
+            ValueError: if a file of the cache was made by another encoder or for other frames.
+        """
+        for digest in batch.digests:
+            if digest not in self._memory and (stored := self._read(digest)) is not None:
+                self._memory[digest] = stored
+        missing = {d: i for i, d in enumerate(batch.digests) if d not in self._memory}
+        if missing:
+            encoded = encode(batch.frames[list(missing.values())]).split()
+            for digest, latents in zip(missing, encoded, strict=True):
+                self._memory[digest] = latents
+                self._write(digest, latents)
+        return Latents.cat([self._memory[d] for d in batch.digests]).to(batch.frames.device)
+
+    def _file(self, digest: str) -> Path | None:
+        if self.folder is None:
+            return None
+        name = hashlib.sha256(f"{digest}{self.fingerprint}".encode()).hexdigest()
+        return self.folder / name[:2] / f"{name}.safetensors"
+
+    def _read(self, digest: str) -> Latents | None:
+        file = self._file(digest)
+        if file is None or not file.is_file():
+            return None
+        try:
+            with safe_open(file, framework="pt") as f:
+                found = f.metadata() or {}
+                tensors = {k: f.get_tensor(k) for k in ("x0", "condition")}
+        except Exception as error:
+            raise ValueError(f"latent cache entry {file} is damaged ({error}); delete it") from error
+        expected = self._metadata(digest)
+        if found != expected:
+            raise ValueError(f"latent cache entry {file} is stale or foreign: {found} is not {expected}; delete it")
+        return Latents(**tensors)
+
+    def _write(self, digest: str, latents: Latents) -> None:
+        file = self._file(digest)
+        if file is not None:
+            save_tensors(file, {"x0": latents.x0, "condition": latents.condition}, self._metadata(digest))
+
+    def _metadata(self, digest: str) -> dict[str, str]:
+        return {"frames": digest, "encoder": self.fingerprint}
+
+    def __len__(self) -> int:
+        return len(self._memory)
