@@ -1,0 +1,1 @@
+"""Data modules: few labelled pairs in, transition clips out."""
