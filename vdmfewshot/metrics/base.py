@@ -22,11 +22,12 @@ class Interval:
     high: float
 
 
-class TaskMetric(Metric, ABC):
+class TaskMetric(Metric, ABC):  # type: ignore[misc]  # torchmetrics is skipped by mypy
     """A torchmetrics class whose states are sums, fed with per-sample records.
 
-    ``measure`` turns predictions and truth into a flat, JSON-serialisable record of *sufficient statistics*; ``update``
-    adds a record to the states (``dist_reduce_fx="sum"``, so that ranks and shards add up exactly); ``compute`` divides.
+    ``measure`` turns predictions and truth into a flat, JSON-serialisable record of *sufficient statistics*;
+    ``update`` adds a record to the states (``dist_reduce_fx="sum"``, so that ranks and shards add up exactly);
+    ``compute`` divides.
     Scores can therefore always be recomputed from the records on disk.
     """
 
