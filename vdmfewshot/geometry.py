@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-
 T = TypeVar("T", bound=np.generic)
 
 

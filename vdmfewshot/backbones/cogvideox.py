@@ -34,6 +34,10 @@ class CogVideoX(Backbone):
         vae_tiling: encode and decode in tiles, for frames that do not fit into memory otherwise.
     """
 
+    vae: Any
+    transformer: Any
+    prompt_embeds: Tensor
+    negative_prompt_embeds: Tensor
     pipeline_class = CogVideoXImageToVideoPipeline
     lora_targets = r".*transformer_blocks\.\d+\.(attn1\.(to_q|to_k|to_v|to_out\.0)|ff\.net\.(0\.proj|2))"
 
@@ -54,8 +58,6 @@ class CogVideoX(Backbone):
         self.init = init
         self.gradient_checkpointing = gradient_checkpointing
         self.vae_tiling = vae_tiling
-        self.vae: Any = None
-        self.transformer: Any = None
         self._pipeline: Any = None
 
     def check_clip(self, num_frames: int, height: int, width: int) -> None:
@@ -180,7 +182,7 @@ class CogVideoX(Backbone):
     ) -> Tensor:
         """See ``Backbone.generate``. An even number of latents decodes to 4n frames: 8 for a 5-frame request."""
         b, _, height, width = first_frame.shape
-        latents = self._pipeline(
+        latents: Tensor = self._pipeline(
             image=(first_frame + 1) / 2,
             height=height,
             width=width,

@@ -1,0 +1,252 @@
+"""The LightningModule: a frozen video diffusion model plus LoRA. It knows the order of calls and nothing of tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from torch import Tensor
+
+from vdmfewshot import adapters
+from vdmfewshot.adapters import LoraArgs, Manifest
+from vdmfewshot.backbones.base import Backbone, Latents
+from vdmfewshot.cache import LatentCache
+from vdmfewshot.clip import ClipBatch
+from vdmfewshot.objective import draw_noise, loss_per_sample
+from vdmfewshot.rng import derive_seed, named_generator, run_seed
+
+
+@dataclass(frozen=True)
+class SamplingArgs:
+    """How predictions are generated. The published setting is 50 steps with guidance 6."""
+
+    steps: int = 10
+    """Denoising steps."""
+    guidance: float = 1.0
+    """Classifier-free guidance scale; 1 is off and halves the cost."""
+    attempts: int = 1
+    """Predictions per query, each from its own noise (K of pass@k)."""
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ValueError: naming rule and value.
+        """
+        for name in ("steps", "attempts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"sampling.{name} must be at least 1, got {getattr(self, name)}")
+        if self.guidance < 1:
+            raise ValueError(f"sampling.guidance must be at least 1 (off), got {self.guidance}")
+
+
+class FewShotModule(LightningModule):
+    """Adapts a frozen video diffusion model to one task.
+
+    Args:
+        backbone: the frozen model.
+        lora: size and place of the adapter.
+        optimizer: of the adapter's parameters.
+        lr_scheduler: stepped after every optimiser step; constant if ``None``.
+        sampling: how predictions are generated.
+        adapter: folder of a saved adapter to start from; ``None`` starts untrained.
+        cache_dir: where latents are kept between runs; ``None`` keeps them in memory only.
+        seed: of adapter weights, training noise and generation noise; ``None`` takes ``seed_everything``.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        lora: LoraArgs = LoraArgs(),  # noqa: B008 (frozen)
+        optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=1e-3, weight_decay=0.0),
+        lr_scheduler: LRSchedulerCallable | None = None,
+        sampling: SamplingArgs = SamplingArgs(),
+        adapter: str | None = None,
+        cache_dir: str | None = None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.lora = lora
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.sampling = sampling
+        self.adapter = Path(adapter) if adapter is not None else None
+        self.cache_dir = Path(cache_dir) if cache_dir is not None else None
+        self.seed = seed
+        self.strict_loading = False  # checkpoints leave the frozen weights out; on_load_checkpoint checks the rest
+        self._cache: LatentCache | None = None
+        self._configured = False
+
+    # -- weights ------------------------------------------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Refuse illegal clips and missing adapters before any weight is read."""
+        if self.adapter is not None and not (self.adapter / adapters.DIFFUSERS_FILE).is_file():
+            raise FileNotFoundError(f"no adapter at {self.adapter}: {adapters.DIFFUSERS_FILE} is missing")
+        if self._datamodule is not None:
+            self.backbone.check_clip(*self._datamodule.clip_shape)
+
+    def configure_model(self) -> None:
+        """Read the frozen weights, inject the adapter, fill it if a folder was named. Idempotent."""
+        if self._configured:
+            return
+        self.backbone.load()
+        adapters.inject(self.backbone.denoiser, self.lora, self.backbone.lora_targets, run_seed(self.seed))
+        if self.adapter is not None:
+            codec = None if self._datamodule is None else self._datamodule.codec.spec_hash
+            adapters.load_adapter(self.adapter, self.backbone.denoiser, self._base, codec)
+        self._cache = LatentCache(str(self.backbone.encoder_fingerprint), self.cache_dir)
+        self._configured = True
+
+    def configure_optimizers(self) -> Any:
+        """Optimise the adapter alone."""
+        optimizer = self.optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.lr_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"},
+        }
+
+    @property
+    def _datamodule(self) -> Any:
+        return getattr(self._trainer, "datamodule", None) if self._trainer is not None else None
+
+    @property
+    def _base(self) -> str:
+        return str(self.backbone.fingerprint)
+
+    # -- training -----------------------------------------------------------------------------------------------------
+
+    def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor:
+        """Mean over the batch of the per-sample diffusion loss.
+
+        Raises:
+            FloatingPointError: if the loss is not finite; no optimiser step is taken with it.
+        """
+        if self.lora.dropout > 0:
+            torch.manual_seed(derive_seed(run_seed(self.seed), "dropout", batch.ordinals))
+        losses = self.losses(batch)
+        loss = losses.mean()
+        if not torch.isfinite(loss):
+            bad = [p.key for p, value in zip(batch.pairs, losses, strict=True) if not torch.isfinite(value)]
+            raise FloatingPointError(
+                f"training loss is {loss.item()} at step {self.global_step} for {bad}; lower the learning rate or "
+                "use dtype fp32; the last checkpoint is still good"
+            )
+        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def losses(self, batch: ClipBatch) -> Tensor:
+        """Per-sample losses (B,) at the noise level and noise that belong to the batch's ordinals."""
+        latents, objective = self.latents(batch), self.backbone.objective
+        x0 = latents.x0
+        u, eps = draw_noise(run_seed(self.seed), batch.ordinals, x0.shape[1:])
+        t, eps = objective.timestep(u).to(x0.device), eps.to(x0.device)
+        prediction = self.backbone.denoise(objective.corrupt(x0, eps, t), t, latents.condition)
+        return loss_per_sample(prediction, objective.target(x0, eps, t))
+
+    def latents(self, batch: ClipBatch) -> Latents:
+        """Cached latents of the batch; the VAE runs on clips never seen before."""
+        assert self._cache is not None, "configure_model has not run"
+        # Encoding in the weights' own dtype keeps cached values independent of the run's autocast.
+        with torch.autocast(self.device.type, enabled=False):
+            return self._cache.get(batch, self.backbone.encode)
+
+    # -- prediction ---------------------------------------------------------------------------------------------------
+
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> ClipBatch:  # type: ignore[override]
+        """The batch with ``generated`` filled; callbacks score and draw it."""
+        return self.generate(batch)
+
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> ClipBatch:  # type: ignore[override]
+        """As ``validation_step``."""
+        return self.generate(batch)
+
+    def predict_step(self, batch: ClipBatch, batch_idx: int) -> ClipBatch:
+        """As ``validation_step``."""
+        return self.generate(batch)
+
+    def generate(self, batch: ClipBatch) -> ClipBatch:
+        """K attempts per query; noise depends on (seed, key, attempt) alone, not on batch, worker or rank."""
+        num_frames = self._datamodule.clip_shape[0]
+        attempts = [
+            self.backbone.generate(
+                batch.first_frame,
+                num_frames,
+                [named_generator(run_seed(self.seed), "generate", pair.key, attempt) for pair in batch.pairs],
+                self.sampling.steps,
+                self.sampling.guidance,
+            )
+            for attempt in range(self.sampling.attempts)
+        ]
+        return replace(batch, generated=torch.stack(attempts, dim=1))
+
+    def transfer_batch_to_device(self, batch: ClipBatch, device: torch.device, dataloader_idx: int) -> ClipBatch:
+        """Move the frames; pairs stay where they are."""
+        return replace(batch, frames=batch.frames.to(device, non_blocking=True))
+
+    # -- checkpoints --------------------------------------------------------------------------------------------------
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Trainable parameters only: checkpoints hold the adapter, never the frozen weights."""
+        trainable = {name for name, p in self.named_parameters() if p.requires_grad}
+        prefix = kwargs.get("prefix", "")
+        return {k: v for k, v in super().state_dict(*args, **kwargs).items() if k.removeprefix(prefix) in trainable}
+
+    def manifest(self) -> Manifest:
+        """What the adapter is for: stored in checkpoints and beside exported weights."""
+        data, backbone = self._datamodule, self.backbone
+        num_frames, height, width = data.clip_shape
+        return Manifest(
+            backbone={
+                "path": getattr(getattr(backbone, "checkpoint", None), "path", type(backbone).__name__),
+                "family": type(backbone).__name__,
+                "pipeline": backbone.pipeline_class.__name__,
+                "fingerprint": self._base,
+            },
+            codec={
+                "name": type(data.codec).__name__,
+                "version": data.codec.version,
+                "spec": data.codec.spec(),
+                "hash": data.codec.spec_hash,
+            },
+            clip={"num_frames": num_frames, "height": height, "width": width, "transition": data.transition},
+            task=data.task_name,
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store which base and codec the adapter belongs to."""
+        manifest = self.manifest()
+        checkpoint["vdmfewshot"] = {"base": manifest.backbone["fingerprint"], "codec": manifest.codec["hash"]}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another base, codec, rank or set of modules.
+
+        Raises:
+            ValueError: naming the difference.
+        """
+        stored, manifest = checkpoint.get("vdmfewshot"), self.manifest()
+        if stored is None:
+            raise ValueError("checkpoint was not written by vdmfewshot's FewShotModule")
+        for name, ours in (("base", manifest.backbone["fingerprint"]), ("codec", manifest.codec["hash"])):
+            if stored[name] != ours:
+                raise ValueError(
+                    f"checkpoint was trained with another {name} ({stored[name]}, here {ours}); use the configuration "
+                    "saved beside it"
+                )
+        found, expected = checkpoint["state_dict"], self.state_dict()
+        if found.keys() != expected.keys():
+            difference = sorted(found.keys() ^ expected.keys())[:3]
+            raise ValueError(f"checkpoint does not fit lora.targets: {difference} are on one side only")
+        for name, tensor in expected.items():
+            if found[name].shape != tensor.shape:
+                raise ValueError(
+                    f"checkpoint has another lora.rank: {name} is {tuple(found[name].shape)}, "
+                    f"expected {tuple(tensor.shape)}"
+                )
