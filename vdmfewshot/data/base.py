@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -23,6 +23,7 @@ from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.transition import TransitionName
 
 Stage = Literal["validate", "test", "predict"]
+Number = TypeVar("Number", int, int | None)
 
 
 def unchanged(pair: Pair, variant: int) -> Pair:
@@ -126,13 +127,13 @@ class FewShotDataModule(LightningDataModule, ABC):
             return
         splits = self.load()
         support, spare = choose_support(splits.pool, self.shots, self.support_seed)
-        self._augmenter = self._checked_augmenter()
         self._builder = ClipBuilder(self.make_codec(), (self.height, self.width), self.num_frames, self.transition)
+        self._augmenter = self._checked_augmenter()
         tested = [*splits.test, *(spare if splits.hold_out else ())]
         self._queries = {
             "validate": LazyPairs(evenly_spaced(splits.validate, self.max_queries)),
             "test": LazyPairs(evenly_spaced(tested, self.max_queries)),
-            "predict": LazyPairs(evenly_spaced(splits.predict, self.max_queries)),
+            "predict": LazyPairs(evenly_spaced(splits.predict or tested, self.max_queries)),
         }
         self._support = read_and_check(
             support,
@@ -299,7 +300,7 @@ class FewShotDataModule(LightningDataModule, ABC):
             raise ValueError("the training stream is endless: set trainer.max_steps (or trainer.max_time)")
 
 
-def _at_least(name: str, value: Any, minimum: int) -> Any:
+def _at_least(name: str, value: Number, minimum: int) -> Number:
     """The value, if it is ``None`` or at least ``minimum``."""
     if value is not None and value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")

