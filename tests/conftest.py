@@ -1,21 +1,16 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
-import pytest
-import torch
-
-from tests.tiny import tiny_checkpoint
-
-# Nothing in the tests may reach a network.
+# Nothing in the tests may reach a network; the libraries read this when they are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("WANDB_MODE", "disabled")
 
+from pathlib import Path
 
-@pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+import pytest
+
+from tests.tiny import tiny_checkpoint
 
 
 @pytest.fixture(scope="session")

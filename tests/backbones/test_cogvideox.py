@@ -147,7 +147,7 @@ def test_training_loss_equals_an_independent_reference(checkpoints: dict[str, Pa
     v = backbone.denoise(noisy, t, latents.condition)
     x0 = scheduler.get_velocity(v, noisy, t)  # √ᾱ x_t - √(1-ᾱ) v
     weight = 1 / (1 - scheduler.alphas_cumprod[t]).view(-1, 1, 1, 1, 1)
-    reference = (weight * (x0 - latents.x0) ** 2).mean(dim=(1, 2, 3, 4))
+    reference = (weight * (x0 - latents.x0) ** 2).mean(dim=(1, 2, 3, 4)).float()
     torch.testing.assert_close(ours, reference, rtol=1e-4, atol=1e-5)
 
 
