@@ -1,0 +1,197 @@
+"""Keypoints: one coloured disc per joint on black, read by a matched filter."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vdmfewshot.codecs.base import Codec, Decoded
+from vdmfewshot.codecs.frame import on_canvas
+from vdmfewshot.codecs.palette import Color, max_min_palette
+from vdmfewshot.geometry import Letterbox
+
+Points = NDArray[np.float64]
+Maps = NDArray[np.float32]
+
+#: least matched-filter response of a drawn joint; a full disc has 1, a disc half covered by its neighbours about 0.5
+MIN_RESPONSE = 0.2
+
+
+class KeypointCodec(Codec[Points]):
+    """Label = (J, 3) float64: x, y in source pixels (top-left pixel centre at 0.5, 0.5) and COCO visibility v.
+
+    v = 0 is missing (not drawn, decoded as 0, 0, 0), 1 occluded and 2 visible are drawn alike and decoded as 2.
+    Where discs overlap, the nearest joint owns the pixel, so that no joint is erased by drawing order.
+
+    Args:
+        num_joints: J, 1 to 64. Joints 1-2, 3-4, ... (left and right in COCO order) get the most different colours.
+        radius: radius of a disc as a share of the canvas's shorter side.
+    """
+
+    def __init__(self, num_joints: int = 17, radius: float = 0.04) -> None:
+        if not 1 <= num_joints <= 64:
+            raise ValueError(f"num_joints must be 1 to 64, got {num_joints}; split more joints over several clips")
+        if not 0.01 <= radius <= 0.25:
+            raise ValueError(f"radius must be 0.01 to 0.25 of the shorter side, got {radius}")
+        self.num_joints = num_joints
+        self.radius = radius
+
+    @property
+    def palette(self) -> tuple[Color, ...]:
+        """Colour of each joint."""
+        return _joint_palette(self.num_joints)
+
+    def encode(self, label: Points, box: Letterbox) -> NDArray[np.uint8]:
+        """Draw anti-aliased discs.
+
+        Raises:
+            ValueError: if the label is not (J, 3), holds non-finite coordinates or a v other than 0, 1, 2.
+        """
+        points = np.asarray(label, dtype=np.float64)
+        if points.shape != (self.num_joints, 3):
+            raise ValueError(f"keypoints must be ({self.num_joints}, 3) rows of x, y, v, got {points.shape}")
+        if not np.isin(points[:, 2], (0, 1, 2)).all():
+            raise ValueError(f"visibility must be 0, 1 or 2, got {sorted(set(points[:, 2].tolist()))}")
+        drawn = points[:, 2] > 0
+        if not np.isfinite(points[drawn]).all():
+            raise ValueError("coordinates of drawn keypoints must be finite")
+        alpha = discs(box.points_to_canvas(points[drawn, :2]), box.canvas, self._pixels(box))
+        colors = np.array(self.palette, dtype=np.float32)[drawn]
+        frame: NDArray[np.uint8] = np.rint(np.tensordot(alpha, colors, axes=(0, 0))).astype(np.uint8)
+        return frame
+
+    def decode(self, frame: NDArray[np.floating[Any]] | NDArray[np.uint8], box: Letterbox) -> Decoded[Points]:
+        """Find every joint by correlation with its disc, to a fraction of a pixel.
+
+        Returns:
+            (J, 3) points; confidence is the mean response of the joints found (0 when none is), details hold it as
+            ``score`` with each joint's response as ``score_0`` ... ``score_{J-1}``.
+        """
+        radius = self._pixels(box)
+        likeness = color_likeness(on_canvas(frame, box), np.array(self.palette, dtype=np.float32))
+        peaks, scores = matched_filter(likeness, radius)
+        found = scores >= MIN_RESPONSE
+        points = np.zeros((self.num_joints, 3))
+        if found.any():
+            points[found, :2] = box.points_to_source(refine(likeness[found], peaks[found], radius))
+            points[found, 2] = 2.0
+        mean = float(scores[found].mean()) if found.any() else 0.0
+        details = {"score": mean} | {f"score_{j}": float(score) for j, score in enumerate(scores)}
+        return Decoded(points, confidence=min(1.0, mean), details=details)
+
+    def _pixels(self, box: Letterbox) -> float:
+        """Disc radius in canvas pixels, at least 1.5 so that a disc has an inside."""
+        return max(1.5, self.radius * min(box.canvas))
+
+    def spec(self) -> dict[str, Any]:
+        """Number of joints and relative radius."""
+        return {"num_joints": self.num_joints, "radius": self.radius}
+
+
+@functools.lru_cache(maxsize=16)
+def _joint_palette(num_joints: int) -> tuple[Color, ...]:
+    """Max-min colours away from black, ordered so that the joints 2k-1 and 2k (left and right) differ most.
+
+    Pairs exchange partners for as long as that raises the smaller of their two distances.
+    """
+    colors = np.array(max_min_palette(num_joints))
+    pairs = [(k, k + 1) for k in range(1, num_joints - 1, 2)]
+
+    def gap(*of: tuple[int, int]) -> float:
+        return min(float(np.linalg.norm(colors[a] - colors[b])) for a, b in of)
+
+    improved = True
+    while improved:
+        improved = False
+        for (a, b), (c, d) in itertools.combinations(pairs, 2):
+            for x, y in ((c, d), (d, c)):
+                if gap((a, x), (b, y)) > gap((a, b), (c, d)):
+                    # a's new partner x moves to b's place
+                    colors[[b, x]] = colors[[x, b]]
+                    improved = True
+    return tuple((int(red), int(green), int(blue)) for red, green, blue in colors)
+
+
+def _grid(size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Pixel centres of a (H, W) frame: x of shape (1, W) and y of shape (H, 1)."""
+    return np.arange(size[1])[None] + 0.5, np.arange(size[0])[:, None] + 0.5
+
+
+def discs(centres: Points, size: tuple[int, int], radius: float) -> Maps:
+    """(J, 2) centres (x, y) in pixels → (J, H, W) coverage in [0, 1] of discs; the nearest joint owns a pixel."""
+    if len(centres) == 0:
+        return np.zeros((0, *size), dtype=np.float32)
+    x, y = _grid(size)
+    distance = np.hypot(x - centres[:, 0, None, None], y - centres[:, 1, None, None])
+    owner = distance.argmin(axis=0)
+    coverage = np.clip(radius + 0.5 - distance, 0.0, 1.0)
+    coverage[owner[None] != np.arange(len(centres))[:, None, None]] = 0.0
+    maps: Maps = coverage.astype(np.float32)
+    return maps
+
+
+def color_likeness(frame: NDArray[np.float32], colors: NDArray[np.float32]) -> Maps:
+    """(H, W, 3) frame and (J, 3) colours → (J, H, W) share in [0, 1] of each joint's colour in each pixel.
+
+    A pixel belongs to the joint whose colour ray from black it is nearest to; its share is the projection on that
+    ray, so that edges that fade into the black background keep their sub-pixel weight, minus what is off the ray.
+    """
+    projection = np.tensordot(frame, colors, axes=(2, 1)) / (colors**2).sum(axis=1)
+    share = np.clip(projection, 0.0, 1.0)
+    off_ray = ((frame[..., None, :] - share[..., None] * colors) ** 2).sum(axis=-1)
+    owner = off_ray.argmin(axis=-1)
+    best = np.take_along_axis(share, owner[..., None], axis=-1)[..., 0]
+    error = np.sqrt(np.take_along_axis(off_ray, owner[..., None], axis=-1)[..., 0])
+    weight = np.clip(best - error / 128.0, 0.0, 1.0)
+    return np.where(owner[None] == np.arange(len(colors))[:, None, None], weight[None], 0.0).astype(np.float32)
+
+
+def matched_filter(likeness: Maps, radius: float) -> tuple[Points, NDArray[np.float64]]:
+    """Best disc position per (H, W) map: (J, 2) x, y in pixels and (J,) responses.
+
+    The kernel is a disc minus the ring around it: 1 on an isolated disc, 0 on a uniformly coloured frame.
+    """
+    reach = int(np.ceil(1.5 * radius)) + 1
+    offsets = np.arange(-reach, reach + 1)
+    distance = np.hypot(offsets[None], offsets[:, None])
+    disc = (distance <= radius).astype(np.float32)
+    ring = ((distance > radius + 1.0) & (distance <= 1.5 * radius + 1.0)).astype(np.float32)
+    kernel = disc / disc.sum() - ring / ring.sum()
+    responses = np.stack([cv2.filter2D(m, -1, kernel, borderType=cv2.BORDER_REPLICATE) for m in likeness])
+    flat = responses.reshape(len(likeness), -1)
+    rows, cols = np.unravel_index(flat.argmax(axis=1), likeness.shape[1:])
+    return np.stack([cols + 0.5, rows + 0.5], axis=1), flat.max(axis=1).astype(np.float64)
+
+
+def refine(likeness: Maps, peaks: Points, radius: float, rounds: int = 4) -> Points:
+    """Sub-pixel positions of (J, 2) peaks: local centroids, corrected for what neighbouring discs cover.
+
+    Where discs overlap, the visible part of a disc lies off its centre. Each round draws the discs at the current
+    estimate and moves every joint by the difference of the seen and the drawn centroid.
+    """
+    estimate = peaks.copy()
+    for _ in range(rounds):
+        drawn = discs(estimate, likeness.shape[1:], radius)
+        window = discs_window(estimate, likeness.shape[1:], radius + 2.0)
+        estimate = estimate + centroids(likeness * window, estimate) - centroids(drawn * window, estimate)
+    return estimate
+
+
+def discs_window(centres: Points, size: tuple[int, int], radius: float) -> NDArray[np.bool_]:
+    """(J, H, W) True within ``radius`` pixels of each centre, whoever owns the pixel."""
+    x, y = _grid(size)
+    near: NDArray[np.bool_] = np.hypot(x - centres[:, 0, None, None], y - centres[:, 1, None, None]) <= radius
+    return near
+
+
+def centroids(weights: Maps, fallback: Points) -> Points:
+    """(J, H, W) weights → (J, 2) centroids x, y in pixels; ``fallback`` where a map is empty."""
+    x, y = _grid(weights.shape[1:])
+    total = weights.sum(axis=(1, 2), dtype=np.float64)
+    sums = np.stack([(weights * x).sum(axis=(1, 2)), (weights * y).sum(axis=(1, 2))], axis=1)
+    return np.where(total[:, None] > 0.0, sums / np.maximum(total, 1e-9)[:, None], fallback)
