@@ -6,24 +6,23 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vdmfewshot.clip import Pair
-from vdmfewshot.codecs.base import Codec
-from vdmfewshot.codecs.grid import GridCodec
-from vdmfewshot.data.arc_tasks import COLOURS, ArcSplit, ArcTask, Grid, load_task
-from vdmfewshot.data.augment import variant_of
+from vdmfewshot.codecs.base import Codec, Decoded
+from vdmfewshot.codecs.grid import GridCodec, PaletteName, SizeMode
+from vdmfewshot.data.arc_tasks import COLOURS, ArcSplit, ArcTask, Grid, load_task, rule_size
+from vdmfewshot.data.augment import Augmenter, variant_of
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import Example, Splits, safe_key
-from vdmfewshot.data.stream import Augmenter
 from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics.arc import ArcMetric
 from vdmfewshot.metrics.base import TaskMetric
 
 ArcAugmentation = Literal["dihedral", "colours", "dihedral_colours"]
-SizeMode = Literal["inferred", "oracle", "train_rule"]
 
 #: side in pixels of the papers' ARC canvas
 PAPER_CANVAS = 400
@@ -123,7 +122,7 @@ class ArcDataModule(FewShotDataModule):
         split: ArcSplit = "training",
         leave_out: int | None = None,
         augmentation: ArcAugmentation = "dihedral_colours",
-        palette: Literal["arc", "separated"] = "arc",
+        palette: PaletteName = "arc",
         size_mode: SizeMode = "inferred",
         paper_parity: bool = False,
         **kwargs: Any,
@@ -139,7 +138,7 @@ class ArcDataModule(FewShotDataModule):
         self.split: ArcSplit = split
         self.leave_out = leave_out
         self.augmentation: ArcAugmentation = augmentation
-        self.palette: Literal["arc", "separated"] = palette
+        self.palette: PaletteName = palette
         self.size_mode: SizeMode = size_mode
         self.paper_parity = paper_parity
         self.task_name = safe_key(task)
@@ -167,12 +166,25 @@ class ArcDataModule(FewShotDataModule):
         return Splits(train, validate=held_out, test=known, predict=test)
 
     def make_codec(self) -> GridCodec:
-        """Grid codec with the largest cell that fits all grids of the task known before the answer."""
+        """Grid codec with the largest cell that fits all that is known of the task before the answer.
+
+        That is demonstrations, test inputs, and output sizes that follow from them by ``rule_size``. An answer larger
+        than all of these cannot be drawn: such a task is failed (few of ARC-1's 400 evaluation tasks).
+        """
         shapes = list(self._shapes())
         canvas = (self.height, self.width)
         if self.paper_parity:
             return GridCodec.paper_parity(GridCodec.cell_for(shapes, canvas, border=2))
         return GridCodec(GridCodec.cell_for(shapes, canvas), palette=self.palette, size_mode=self.size_mode)
+
+    def decode(self, frame: NDArray[np.floating[Any]], pair: Pair) -> Decoded[Grid]:
+        """Read the grid of a generated frame; its size is told only where ``size_mode`` says so."""
+        codec = cast(GridCodec, self.codec)
+        if codec.size_mode == "oracle":
+            size = None if pair.target is None else tuple(pair.target.shape)
+        else:
+            size = rule_size(self._loaded().train, pair.meta["input_shape"])
+        return codec.decode(frame, self.box(pair), size=size)
 
     def make_metric(self) -> TaskMetric:
         """Exact match."""
@@ -194,12 +206,12 @@ class ArcDataModule(FewShotDataModule):
     def _shapes(self) -> Iterator[tuple[int, int]]:
         """Shapes of the grids that may influence the drawing; both orientations where variants turn them."""
         task = self._loaded()
-        grids = [grid for pair in task.train for grid in pair] + [x for x, _ in task.test]
+        shapes = [grid.shape for pair in task.train for grid in pair] + [x.shape for x, _ in task.test]
+        shapes += [size for x, _ in task.test if (size := rule_size(task.train, x.shape))]
         if self.paper_parity:
-            grids += [y for _, y in task.test if y is not None]
+            shapes += [y.shape for _, y in task.test if y is not None]
         turned = self.variants > 1 and self.augmentation != "colours"
-        for grid in grids:
-            height, width = grid.shape
+        for height, width in shapes:
             yield height, width
             if turned:
                 yield width, height

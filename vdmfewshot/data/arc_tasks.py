@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ def load_task(source: str, split: ArcSplit, name: str) -> ArcTask:
         raise DataError([f"{source}: {len(keys)} tasks are named {name!r}: use one of {', '.join(sorted(keys)[:9])}"])
     if not keys:
         near = difflib.get_close_matches(name, tasks, n=3, cutoff=0.4)
-        other = next((s for s in ("training", "evaluation") if s != split and name in list_tasks(source, s)), "")  # type: ignore[arg-type]
+        other = next((s for s in get_args(ArcSplit) if s != split and name in list_tasks(source, s)), "")
         hint = f"it is in split={other!r}" if other else f"nearest: {', '.join(near) or ', '.join(list(tasks)[:3])}"
         raise DataError([f"{source}: no task {name!r} among {len(tasks)} ({hint})"])
     file = tasks[keys[0]]
@@ -97,6 +98,23 @@ def parse_task(raw: Any, name: str, file: str) -> ArcTask:
         raise DataError(problems)
     train = tuple((x, y) for x, y in parts["train"] if x is not None and y is not None)
     return ArcTask(name, file, train, tuple((x, y) for x, y in parts["test"] if x is not None))
+
+
+def rule_size(train: Sequence[tuple[Grid, Grid]], shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Size (h, w) of the output for an input of ``shape`` if a simple rule holds for all demonstrations.
+
+    Tried in turn: outputs of the input's size, of one constant size, of a constant multiple or fraction of the input's.
+    """
+    sizes = {y.shape for _, y in train}
+    ratios = {tuple(Fraction(b, a) for a, b in zip(x.shape, y.shape, strict=True)) for x, y in train}
+    if len(sizes) == 1 and ratios != {(Fraction(1), Fraction(1))}:
+        height, width = next(iter(sizes))
+        return height, width
+    if len(ratios) > 1:
+        return None
+    height, width = (side * ratio for side, ratio in zip(shape, next(iter(ratios)), strict=True))
+    legal = all(side.denominator == 1 and 1 <= side <= MAX_SIDE for side in (height, width))
+    return (int(height), int(width)) if legal else None
 
 
 def _parse_pair(item: Any, place: str, labelled: bool, problems: list[str]) -> tuple[Grid | None, Grid | None]:

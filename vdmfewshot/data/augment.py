@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmfewshot.clip import Pair
+
+#: (pair, variant) → the pair seen differently; variant 0 is the pair itself; picklable
+Augmenter = Callable[[Pair, int], Pair]
+
+
+def unchanged(pair: Pair, variant: int) -> Pair:
+    """The augmenter of data modules that have none."""
+    return pair
 
 
 @dataclass(frozen=True)

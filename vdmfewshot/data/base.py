@@ -15,20 +15,16 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from vdmfewshot.clip import Clip, Pair, collate
-from vdmfewshot.codecs.base import Codec
+from vdmfewshot.codecs.base import Codec, Decoded
+from vdmfewshot.data.augment import Augmenter, unchanged
 from vdmfewshot.data.examples import LazyPairs, Splits, choose_support, evenly_spaced, picture_digest, read_and_check
-from vdmfewshot.data.stream import Augmenter, ClipBuilder, ClipStream, OrderedShard, QueryClips, StreamLoader
+from vdmfewshot.data.stream import ClipBuilder, ClipStream, OrderedShard, QueryClips, StreamLoader
 from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.transition import TransitionName
 
 Stage = Literal["validate", "test", "predict"]
 Number = TypeVar("Number", int, int | None)
-
-
-def unchanged(pair: Pair, variant: int) -> Pair:
-    """The augmenter of data modules that have none."""
-    return pair
 
 
 class FewShotDataModule(LightningDataModule, ABC):
@@ -169,6 +165,10 @@ class FewShotDataModule(LightningDataModule, ABC):
         """Where a pair's picture sits on the canvas."""
         return Letterbox(source=(pair.image.shape[0], pair.image.shape[1]), canvas=(self.height, self.width))
 
+    def decode(self, frame: NDArray[np.floating[Any]], pair: Pair) -> Decoded[Any]:
+        """Read the label of a generated (H, W, 3) frame in [0, 255], in source pixels of the pair."""
+        return self.codec.decode(frame, self.box(pair))
+
     def augment(self, pair: Pair, variant: int) -> Pair:
         """Version ``variant`` of a training pair, a pure function of (seed, pair, variant); 0 is the pair itself."""
         self._require_setup()
@@ -192,14 +192,7 @@ class FewShotDataModule(LightningDataModule, ABC):
         self._require_same_support()
         rank, world_size = self._place()
         stream = ClipStream(
-            self.support,
-            self.variants,
-            self._augmenter,
-            self._builder,
-            self.seed,
-            self.batch_size,
-            rank=rank,
-            world_size=world_size,
+            self.support, self.variants, self._augmenter, self._builder, self.seed, self.batch_size, rank, world_size
         )
         return StreamLoader(stream, self._consumed_samples, self.num_workers)
 

@@ -131,11 +131,12 @@ def read_and_check(
     draw: Callable[[Pair], object],
     problems: Sequence[str] = (),
 ) -> list[Pair]:
-    """Read every example once, draw every label, and report all that is wrong together.
+    """Read every example once, draw every training label, and report all that is wrong together.
 
     Args:
         support: training pairs; kept.
-        scored: queries with truth; must not show a picture of the support set.
+        scored: queries with truth; must not show a picture of the support set. Their truth is not drawn: a truth
+            that the codec cannot draw (an ARC answer larger than anything seen) is a failed prediction, not bad data.
         unscored: inputs to predict and unused training pairs.
         draw: encodes a pair's target, raising ValueError if the label breaks a rule of the codec.
         problems: what is already known to be wrong.
@@ -147,30 +148,32 @@ def read_and_check(
         DataError: listing every problem.
     """
     found = list(problems)
-    pairs = [pair for example in support if (pair := _read(example, draw, found, labelled=True)) is not None]
+    pairs = [pair for example in support if (pair := _read(example, found, draw)) is not None]
     trained = {picture_digest(pair): pair.key for pair in pairs}
     for example in dict.fromkeys(scored):
-        query = _read(example, draw, found, labelled=True)
+        query = _read(example, found)
         twin = trained.get(picture_digest(query)) if query else None
         if twin is not None:
             found.append(f"{example.source}: same picture as training pair {twin!r}; a scored query must be unseen")
     done = set(scored)
     for example in dict.fromkeys(unscored):
         if example not in done:
-            _read(example, draw, found, labelled=False)
+            _read(example, found, labelled=False)
     if found:
         raise DataError(list(dict.fromkeys(found)))
     return pairs
 
 
-def _read(example: Example, draw: Callable[[Pair], object], problems: list[str], labelled: bool) -> Pair | None:
+def _read(
+    example: Example, problems: list[str], draw: Callable[[Pair], object] | None = None, labelled: bool = True
+) -> Pair | None:
     """The pair, or ``None`` with one more problem if it cannot be read or its label cannot be drawn."""
     try:
         pair = example.read()
-        if pair.target is not None:
-            draw(pair)
-        elif labelled:
+        if labelled and pair.target is None:
             raise ValueError("has no target")
+        if draw:
+            draw(pair)
     except (ValueError, OSError) as error:
         text = str(error)
         problems.append(text if text.startswith(example.source) else f"{example.source}: {text}")

@@ -13,10 +13,9 @@ from vdmfewshot.codecs.base import Codec
 from vdmfewshot.codecs.image import ImageCodec
 from vdmfewshot.codecs.labelmap import IGNORE, LabelMapCodec
 from vdmfewshot.codecs.mask import MaskCodec
-from vdmfewshot.data.augment import Jitter
+from vdmfewshot.data.augment import Augmenter, Jitter
 from vdmfewshot.data.folders import FolderDataModule, TargetReader
 from vdmfewshot.data.pictures import Background, read_labels, read_mask, read_picture
-from vdmfewshot.data.stream import Augmenter
 from vdmfewshot.geometry import resize
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.image import ImageMetric

@@ -15,14 +15,12 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDa
 
 from vdmfewshot.clip import Clip, Pair, collate, to_frame
 from vdmfewshot.codecs.base import Codec
+from vdmfewshot.data.augment import Augmenter
 from vdmfewshot.geometry import Letterbox
 from vdmfewshot.transition import TransitionName, transition
 
 #: memory that one process may spend on finished training clips, in bytes
 MEMO_BYTES = 1 << 30
-
-#: (pair, variant) → the pair seen differently; variant 0 is the pair itself
-Augmenter = Callable[[Pair, int], Pair]
 
 
 @dataclass(frozen=True)
