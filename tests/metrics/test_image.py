@@ -4,21 +4,23 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from tests.metrics.samples import images, pair, score
+from tests.metrics.samples import pair, score
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics import ImageMetric
 
 
 def test_agrees_with_scikit_image():
-    metric = ImageMetric()
-    truth, attempts = images(np.random.default_rng(0), 0)
-    row = metric.measure(attempts, truth)
-    x, y = truth.target.astype(np.float64), attempts[0].label.astype(np.float64)
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 256, (200, 160, 3)).astype(np.float64)
+    y = np.clip(x + rng.normal(0, 60, x.shape), 0, 255)
+    row = ImageMetric().measure([Decoded(y, 1.0)], pair("a", x.astype(np.uint8)))
     assert row["psnr_db"] == pytest.approx(peak_signal_noise_ratio(x, y, data_range=255), abs=1e-5)
     reference = structural_similarity(
         x, y, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
-    assert row["ssim"] == pytest.approx(reference, abs=1e-3)
+    # scikit-image leaves a border of 5 pixels out, torchmetrics mirrors the image there
+    assert row["ssim"] == pytest.approx(reference, abs=2e-3)
+    assert reference < 0.9
     assert row["mae"] == pytest.approx(np.abs(x - y).mean() / 255, abs=1e-12)
 
 
