@@ -124,7 +124,7 @@ def trace_lines(costs: Costs, layout: Layout, cell: int, border: int) -> tuple[N
         across = (relative >= 0) & (relative < span)
         cells = across & (relative % (cell + border) >= border)
         profiles = [
-            np.moveaxis(cost, axis, 0)[:, mask].mean(axis=1) if mask.any() else np.zeros(length)
+            np.moveaxis(cost, axis, 0)[:, mask].mean(axis=1) if mask.any() else np.zeros(length, dtype=np.float32)
             for cost, mask in ((costs.canvas, across), (costs.border, cells), (costs.cell, cells))
         ]
         traced.append(_trace(profiles, layout.size[axis], layout.offset[axis], cell, border))
@@ -163,7 +163,8 @@ def cell_pixels(lines: NDArray[np.int64], cell: int, border: int, length: int) -
     """(N + 1) line positions → (N, cell) pixel indices of every cell's inside, stretched to ``cell`` samples."""
     starts, widths = lines[:-1] + border, np.diff(lines) - border
     samples = starts[:, None] + ((np.arange(cell)[None] + 0.5) * widths[:, None] / cell).astype(np.int64)
-    return np.clip(samples, 0, length - 1)
+    pixels: NDArray[np.int64] = np.clip(samples, 0, length - 1)
+    return pixels
 
 
 def role_map(

@@ -117,9 +117,9 @@ def _joint_palette(num_joints: int) -> tuple[Color, ...]:
     return tuple((int(red), int(green), int(blue)) for red, green, blue in colors)
 
 
-def _grid(size: tuple[int, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _grid(size: tuple[int, ...]) -> tuple[Points, Points]:
     """Pixel centres of a (H, W) frame: x of shape (1, W) and y of shape (H, 1)."""
-    return np.arange(size[1])[None] + 0.5, np.arange(size[0])[:, None] + 0.5
+    return np.arange(size[1], dtype=np.float64)[None] + 0.5, np.arange(size[0], dtype=np.float64)[:, None] + 0.5
 
 
 def discs(centres: Points, size: tuple[int, int], radius: float) -> Maps:
