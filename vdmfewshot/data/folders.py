@@ -5,41 +5,39 @@ from __future__ import annotations
 import difflib
 import functools
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vdmfewshot.clip import Pair
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import DataError, Example, Splits, safe_key
 from vdmfewshot.data.pictures import Background, list_pictures, read_picture
+from vdmfewshot.data.readers import TargetReader
 
 SAMPLE = "sample:"
 
-#: (target file, its input picture) → label; picklable
-TargetReader = Callable[[Path, NDArray[np.uint8]], Any]
 
-
-def resolve_root(root: str) -> Path:
-    """A folder, or ``sample:<name>`` for the data that ship with the package.
+def resolve(path: str) -> Path:
+    """A path, or ``sample:<name>[/...]`` for the data that ship with the package.
 
     Raises:
-        DataError: naming the folder that does not exist, or the samples that do.
+        DataError: naming the path that does not exist, or the samples that do.
     """
-    if root.startswith(SAMPLE):
+    if path.startswith(SAMPLE):
         samples = Path(str(files("vdmfewshot.data").joinpath("samples")))
-        names = sorted(f.name for f in samples.iterdir() if f.is_dir())
-        if root.removeprefix(SAMPLE) not in names:
-            raise DataError([f"{root}: no such sample; there are {', '.join(SAMPLE + name for name in names)}"])
-        return samples / root.removeprefix(SAMPLE)
-    path = Path(root).expanduser()
-    if not path.is_dir():
-        raise DataError([f"{path}: no such folder (looked from {Path.cwd()})"])
-    return path
+        found = samples / path.removeprefix(SAMPLE)
+        if not found.exists() or not found.resolve().is_relative_to(samples.resolve()):
+            names = sorted(f.name for f in samples.iterdir() if f.is_dir())
+            raise DataError([f"{path}: no such sample; there are {', '.join(SAMPLE + name for name in names)}"])
+        return found
+    found = Path(path).expanduser()
+    if not found.exists():
+        raise DataError([f"{found}: no such file or folder (looked from {Path.cwd()})"])
+    return found
 
 
 def match_by_name(inputs: Path, targets: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
@@ -131,7 +129,7 @@ class FolderDataModule(FewShotDataModule):
         Raises:
             DataError: if the folder has none of the layouts.
         """
-        root = resolve_root(self.root)
+        root = resolve(self.root)
         flat, split = (root / self.input_folder).is_dir(), (root / "train").is_dir()
         predict, problems = self._unlabelled(root / "queries") if (root / "queries").is_dir() else ([], [])
         if flat and split:
