@@ -1,0 +1,115 @@
+"""From a generated clip to a record: what the scorer and the pictures share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from lightning.pytorch import Trainer
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vdmfewshot.clip import Pair, to_image
+from vdmfewshot.codecs.base import Codec, Decoded
+from vdmfewshot.geometry import Letterbox
+from vdmfewshot.metrics.base import TaskMetric
+
+
+class TaskData(Protocol):
+    """What callbacks need of a data module. It may also have ``decode(frame, pair)``, see ``decoder``."""
+
+    task_name: str
+
+    @property
+    def codec(self) -> Codec[Any]:
+        """How labels are drawn."""
+
+    def make_metric(self) -> TaskMetric:
+        """A fresh metric."""
+
+    def box(self, pair: Pair) -> Letterbox:
+        """Where a pair's picture sits on the canvas."""
+
+    def mean_target(self) -> NDArray[np.uint8]:
+        """(H, W, 3) mean of the support set's target frames."""
+
+
+Decoder = Callable[[NDArray[Any], Pair], Decoded[Any]]
+
+
+def decoder(data: TaskData) -> Decoder:
+    """(frame (H, W, 3) in [0, 255], pair) → label: the data module's own ``decode`` or else its codec's.
+
+    A data module has its own where decoding takes more than the frame: a size rule, or the papers' oracle size.
+    """
+    own: Decoder | None = getattr(data, "decode", None)
+    return own or (lambda frame, pair: data.codec.decode(frame, data.box(pair)))
+
+
+def score_clips(metric: TaskMetric, decode: Decoder, clips: Tensor | None, pair: Pair) -> dict[str, Any]:
+    """Decode the last frame of K attempts and compare them with the truth.
+
+    An attempt that holds a non-finite value is no attempt. Whatever happens, the sample gets a record: without a usable
+    attempt, or if decoding fails, it counts as a failure and ``failure`` says why.
+
+    Args:
+        metric: measures.
+        decode: reads a label from a frame.
+        clips: (K, F', 3, H, W) in [-1, 1]; ``None`` if there is no prediction.
+        pair: input and truth.
+    """
+    clips = torch.zeros(0, 1, 3, 1, 1) if clips is None else clips.detach().float().cpu()
+    finite = [clip for clip in clips if bool(torch.isfinite(clip).all())]
+    failure = "non-finite values in the generated clip" if len(finite) < len(clips) else None
+    attempts: list[Decoded[Any]] = []
+    try:
+        attempts = [decode(to_image(clip[-1]), pair) for clip in finite]
+        measured = metric.measure(attempts, pair)
+    except Exception as error:
+        failure, attempts = f"{type(error).__name__}: {error}", []
+        measured = metric.measure(attempts, pair)
+    return {
+        "key": pair.key,
+        "attempts": len(attempts),
+        "confidence": [attempt.confidence for attempt in attempts],
+        "details": [dict(attempt.details) for attempt in attempts],
+        **measured,
+        "failure": failure or measured.get("failure"),
+    }
+
+
+def run_folder(trainer: Trainer) -> Path:
+    """Folder of this run, the same on every rank. To be called on all ranks: ``log_dir`` is broadcast."""
+    return Path(trainer.log_dir or trainer.default_root_dir)
+
+
+def gather(item: Any) -> list[Any]:
+    """The item of every rank, on every rank."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [item]
+    items: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(items, item)
+    return items
+
+
+def tasks_of(trainer: Trainer) -> TaskData:
+    """The data module of a trainer.
+
+    Raises:
+        TypeError: if it runs on bare data loaders.
+    """
+    data = getattr(trainer, "datamodule", None)
+    if data is None:
+        raise TypeError("scoring needs a data module with codec and metric; pass datamodule= instead of dataloaders=")
+    task: TaskData = data
+    return task
+
+
+def still_clip(frames: Sequence[NDArray[np.uint8]], num_frames: int) -> Tensor:
+    """(H, W, 3) images → (B, F, 3, H, W) clips in [-1, 1] in which nothing moves."""
+    batch = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return batch.unsqueeze(1).repeat(1, num_frames, 1, 1, 1)

@@ -1,0 +1,71 @@
+"""What a score is to be held against: the encoding ceiling and predictions that need no learning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from vdmfewshot.callbacks.evaluation import TaskData, decoder, gather, score_clips, still_clip
+from vdmfewshot.clip import ClipBatch
+from vdmfewshot.metrics.base import TaskMetric
+from vdmfewshot.records import Record, merge, recompute
+
+CEILING = "ceiling"
+BASELINES = ("copy_input", "mean_target")
+
+
+class Reconstructs(Protocol):
+    """The part of a backbone that the ceiling needs."""
+
+    def reconstruct(self, frames: Tensor) -> Tensor:
+        """(B, F, 3, H, W) in [-1, 1] through the VAE's encoder and decoder."""
+
+
+class References:
+    """Scores of the encoding ceiling and of trivial baselines on one data set, each sample computed once.
+
+    - ``ceiling``: decode(VAE(encode(truth))) of a still clip: no prediction through this VAE and codec can be
+      expected to do better.
+    - ``copy_input``: the input image taken for the answer.
+    - ``mean_target``: the mean of the support set's targets taken for the answer to everything.
+
+    Args:
+        names: which of the three.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.records: dict[str, dict[str, Record]] = {name: {} for name in names}
+
+    def add(self, batch: ClipBatch, data: TaskData, backbone: Reconstructs, metric: TaskMetric) -> None:
+        """Measure the samples of a batch that have not been measured before."""
+        frames: dict[str, Callable[[list[int]], Tensor]] = {
+            CEILING: lambda new: self._ceiling(batch, new, data, backbone),
+            "copy_input": lambda new: batch.first_frame[new].unsqueeze(1),
+            "mean_target": lambda new: still_clip([data.mean_target()] * len(new), 1),
+        }
+        decode = decoder(data)
+        for name, known in self.records.items():
+            new = [i for i, pair in enumerate(batch.pairs) if pair.target is not None and pair.key not in known]
+            if not new:
+                continue
+            for i, clip in zip(new, frames[name](new), strict=True):
+                pair = batch.pairs[i]
+                known[pair.key] = score_clips(metric, decode, clip.unsqueeze(0), pair)
+
+    def scores(self, metric: TaskMetric) -> dict[str, dict[str, float]]:
+        """Scores of each reference by name, over all ranks. To be called on all ranks."""
+        return {name: recompute(self.gathered(name), metric) for name in self.records}
+
+    def gathered(self, name: str) -> list[Record]:
+        """Records of a reference over all ranks. To be called on all ranks."""
+        return merge(gather(list(self.records[name].values())))
+
+    def _ceiling(self, batch: ClipBatch, new: list[int], data: TaskData, backbone: Reconstructs) -> Tensor:
+        targets = [data.codec.encode(batch.pairs[i].target, data.box(batch.pairs[i])) for i in new]
+        clips = still_clip(targets, batch.frames.shape[1]).to(batch.frames.device)
+        with torch.no_grad():
+            rebuilt: Tensor = backbone.reconstruct(clips)
+        return rebuilt
