@@ -274,3 +274,47 @@ pipeline = {backbone["pipeline"]}.from_pretrained("{backbone["path"]}")
 pipeline.load_lora_weights("this folder")
 ```
 """
+
+
+@torch.no_grad()
+def verify_export(folder: Path, backbone: Any) -> float:
+    """Load a saved adapter with stock diffusers beside the trained one and compare the denoiser's outputs.
+
+    Args:
+        folder: as written by ``save_adapter``.
+        backbone: holding the trained adapter; left as it was.
+
+    Returns:
+        Largest difference of the outputs relative to their largest value.
+
+    Raises:
+        ValueError: if they differ by more than rounding, or if the adapter has no effect.
+    """
+    model, name = backbone.denoiser, "verify"
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    in_training = [m for m in model.modules() if m.training]
+    model.eval()  # dropout would make every output another one
+    trained = backbone.probe()
+    backbone.pipeline.load_lora_weights(folder, adapter_name=name)
+    try:
+        model.set_adapter(name)
+        reloaded = backbone.probe()
+    finally:
+        model.delete_adapters(name)
+        model.set_adapter(ADAPTER)
+        for p in trainable:
+            p.requires_grad_(True)
+    model.disable_adapters()
+    frozen = backbone.probe()
+    model.enable_adapters()
+    for module in in_training:
+        module.training = True
+    scale = float(trained.abs().max())
+    difference = float((trained - reloaded).abs().max()) / scale
+    # diffusers casts adapters to the dtype of the base; bf16 has 8 bits.
+    tolerance = 1e-5 if model.dtype == torch.float32 else 3e-2
+    if not difference <= tolerance:
+        raise ValueError(f"adapter {folder} gives other outputs in diffusers: relative difference {difference:.1e}")
+    if torch.equal(trained, frozen):
+        raise ValueError(f"adapter {folder} has no effect on the frozen model; train it for longer")
+    return difference

@@ -20,6 +20,10 @@ from vdmfewshot.objective import draw_noise, loss_per_sample
 from vdmfewshot.rng import derive_seed, named_generator, run_seed
 
 
+#: value of ``adapter`` that says: evaluate the frozen backbone itself
+UNTRAINED = "untrained"
+
+
 @dataclass(frozen=True)
 class SamplingArgs:
     """How predictions are generated. The published setting is 50 steps with guidance 6."""
@@ -53,7 +57,8 @@ class FewShotModule(LightningModule):
         optimizer: of the adapter's parameters.
         lr_scheduler: stepped after every optimiser step; constant if ``None``.
         sampling: how predictions are generated.
-        adapter: folder of a saved adapter to start from; ``None`` starts untrained.
+        adapter: folder of a saved adapter to start from; untrained if ``None`` or the word ``untrained``, with which
+            ``test`` and ``predict`` accept that there is no adapter.
         cache_dir: where latents are kept between runs; ``None`` keeps them in memory only.
         seed: of adapter weights, training noise and generation noise; ``None`` takes ``seed_everything``.
     """
@@ -75,7 +80,7 @@ class FewShotModule(LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.sampling = sampling
-        self.adapter = Path(adapter) if adapter is not None else None
+        self.adapter = None if adapter in (None, UNTRAINED) else Path(str(adapter))
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.seed = seed
         self.strict_loading = False  # checkpoints leave the frozen weights out; on_load_checkpoint checks the rest

@@ -1,0 +1,6 @@
+"""Frozen video diffusion models behind one interface."""
+
+from vdmfewshot.backbones.base import Backbone, Latents
+from vdmfewshot.backbones.cogvideox import CogVideoX
+
+__all__ = ["Backbone", "CogVideoX", "Latents"]

@@ -42,7 +42,7 @@ class Latents:
 
 
 class Backbone(nn.Module, ABC):
-    """A frozen image-to-video diffusion model behind seven methods. It knows its family and no task.
+    """A frozen image-to-video diffusion model behind a few methods. It knows its family and no task.
 
     ``__init__`` stores arguments only; ``check_clip`` reads configuration files only; weights appear in ``load``.
     """
@@ -104,6 +104,10 @@ class Backbone(nn.Module, ABC):
         Returns:
             (B, F', 3, H, W) in [-1, 1]; F' is what the stock pipeline returns, which may exceed F.
         """
+
+    @abstractmethod
+    def probe(self) -> Tensor:
+        """The denoiser's output on one fixed random input of the smallest legal shape: equal weights, equal output."""
 
     @abstractmethod
     def reconstruct(self, frames: Tensor) -> Tensor:

@@ -199,6 +199,17 @@ class CogVideoX(Backbone):
         return video.permute(0, 2, 1, 3, 4).float().clamp(-1, 1)
 
     @torch.no_grad()
+    def probe(self) -> Tensor:
+        """See ``Backbone.probe``."""
+        config, generator = self.transformer.config, torch.Generator().manual_seed(0)
+        learned = config.use_learned_positional_embeddings
+        height, width = (config.sample_height, config.sample_width) if learned else [2 * config.patch_size] * 2
+        shape = (1, config.patch_size_t or 1, config.in_channels // 2, height, width)
+        x_t, condition = (torch.randn(shape, generator=generator).to(self.transformer.device) for _ in range(2))
+        t = torch.tensor([500], device=x_t.device)
+        return self.denoise(x_t, t, condition).float()
+
+    @torch.no_grad()
     def reconstruct(self, frames: Tensor) -> Tensor:
         """(B, F, 3, H, W) in [-1, 1] → the same through the VAE (posterior mode)."""
         video = frames.to(self.vae.dtype).permute(0, 2, 1, 3, 4)

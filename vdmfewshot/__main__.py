@@ -1,0 +1,6 @@
+"""``python -m vdmfewshot``."""
+
+from vdmfewshot.cli import main
+
+if __name__ == "__main__":
+    main()

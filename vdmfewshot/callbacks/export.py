@@ -1,0 +1,39 @@
+"""Writes the trained adapter where diffusers and peft find it, and proves that it loads."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from vdmfewshot.adapters import save_adapter, verify_export
+from vdmfewshot.callbacks.evaluation import run_folder
+from vdmfewshot.module import FewShotModule
+
+log = logging.getLogger(__name__)
+
+
+class AdapterExport(Callback):
+    """At the end of a fit, saves the adapter to ``<run>/adapter``.
+
+    Args:
+        verify: reload it with stock diffusers and compare outputs; an export that differs stops the run with an error.
+    """
+
+    def __init__(self, verify: bool = True) -> None:
+        self.verify = verify
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save on rank 0, which holds the whole adapter under every replicating strategy."""
+        folder = run_folder(trainer) / "adapter"  # on all ranks: the path is broadcast
+        if isinstance(pl_module, FewShotModule):
+            self._export(pl_module, folder)
+
+    @rank_zero_only
+    def _export(self, module: FewShotModule, folder: Path) -> None:
+        save_adapter(folder, module.backbone.denoiser, module.backbone.pipeline_class, module.manifest())
+        if self.verify:
+            difference = verify_export(folder, module.backbone)
+            log.info("adapter saved to %s; reloaded in diffusers, outputs differ by %.1e", folder, difference)

@@ -1,0 +1,78 @@
+"""Writes what ``predict`` found: one decoded file per query and one line each in ``predictions.jsonl``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from numpy.typing import NDArray
+
+from vdmfewshot.callbacks.evaluation import decoder, gather, run_folder, tasks_of
+from vdmfewshot.clip import ClipBatch, to_image
+from vdmfewshot.codecs.base import Decoded
+
+
+class Predictions(Callback):
+    """Saves predictions to ``<run>/predictions``.
+
+    Images, masks and label maps become PNG files; grids and keypoints are in ``predictions.jsonl``, with the confidence
+    of every attempt. ``<key>.frame.png`` is the raw last frame, before decoding.
+    """
+
+    def __init__(self) -> None:
+        self._rows: list[dict[str, Any]] = []
+        self._folder = Path()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Make the folder."""
+        self._rows, self._folder = [], run_folder(trainer) / "predictions"
+        self._folder.mkdir(parents=True, exist_ok=True)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: ClipBatch,
+        batch: ClipBatch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Decode and save each query of the batch."""
+        assert outputs.generated is not None
+        decode = decoder(tasks_of(trainer))
+        for pair, attempts in zip(outputs.pairs, outputs.generated, strict=True):
+            frames = [to_image(clip[-1]) for clip in attempts]
+            decoded = [decode(frame, pair) for frame in frames]
+            save_png(self._folder / f"{pair.key}.frame.png", frames[0].round().astype(np.uint8))
+            self._rows.append({"key": pair.key, "attempts": [self._save(pair.key, i, d) for i, d in enumerate(decoded)]})
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Publish the list of all ranks."""
+        rows = {row["key"]: row for part in gather(self._rows) for row in part}
+        if trainer.is_global_zero:
+            lines = [json.dumps(rows[key]) for key in sorted(rows)]
+            (self._folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+
+    def _save(self, key: str, attempt: int, decoded: Decoded[Any]) -> dict[str, Any]:
+        row: dict[str, Any] = {"confidence": decoded.confidence}
+        label = np.asarray(decoded.label)
+        if label.dtype in (np.bool_, np.uint8):
+            name = f"{key}.png" if attempt == 0 else f"{key}.attempt{attempt + 1}.png"
+            save_png(self._folder / name, label * np.uint8(255) if label.dtype == np.bool_ else label)
+            return row | {"file": name}
+        return row | {"label": label.tolist()}
+
+
+def save_png(file: Path, image: NDArray[np.uint8]) -> None:
+    """Write (h, w) or (h, w, 3) RGB uint8 without loss.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
+    if not cv2.imwrite(str(file), pixels):
+        raise OSError(f"cannot write {file}")

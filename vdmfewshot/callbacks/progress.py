@@ -1,0 +1,19 @@
+"""Progress in steps: with a handful of pairs, epochs mean nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import RichProgressBar
+
+
+class Progress(RichProgressBar):
+    """Lightning's progress bar without the epoch count and the version number."""
+
+    def _get_train_description(self, current_epoch: int) -> str:
+        return "Adapting"
+
+    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
+        """Losses only; scores are shown in the scorer's table."""
+        return {k: v for k, v in super().get_metrics(trainer, pl_module).items() if k.startswith("train/")}

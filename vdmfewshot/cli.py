@@ -1,0 +1,182 @@
+"""The command line: LightningCLI over our modules. The signatures of the classes are its schema."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace, set_parsing_settings
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+
+# Imported so that configurations may use short class names.
+import vdmfewshot.backbones
+import vdmfewshot.callbacks.export
+import vdmfewshot.callbacks.predictions
+import vdmfewshot.callbacks.progress
+import vdmfewshot.callbacks.scorer
+import vdmfewshot.data.arc
+import vdmfewshot.data.pairs
+import vdmfewshot.data.pose
+import vdmfewshot.data.segmentation
+import vdmfewshot.pretrain  # noqa: F401
+from vdmfewshot import __version__
+from vdmfewshot.checkpoint import verify
+from vdmfewshot.module import UNTRAINED
+from vdmfewshot.report import report
+from vdmfewshot.suggestions import SuggestingParser
+from vdmfewshot.trainer import FewShotTrainer
+
+#: where a configuration may take classes from: ours, Lightning's, and PyTorch's optimisers and schedulers
+ALLOWED = ("vdmfewshot.", "lightning.", "torch.optim.")
+#: extra folders are looked up here, so that an installed wheel finds experiments/… from anywhere
+PACKAGE = Path(__file__).parent
+DESCRIPTION = """Adapt a frozen video diffusion model to a vision task from 1-30 labelled examples.
+
+A first run: vdmfewshot adapt -c experiments/nuclei.yaml
+Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER (FOLDER/input and FOLDER/target)
+Compare runs: vdmfewshot report runs/*/version_*"""
+CALLBACKS = ("progress.Progress", "scorer.Scorer", "predictions.Predictions", "export.AdapterExport")
+DEFAULTS: dict[str, Any] = {
+    "model": {"class_path": "vdmfewshot.module.FewShotModule", "init_args": {"backbone": {"class_path": "vdmfewshot.backbones.CogVideoX"}}},
+    "trainer.max_steps": 200,
+    "trainer.precision": "bf16-mixed",
+    "trainer.gradient_clip_val": 1.0,
+    "trainer.num_sanity_val_steps": 0,
+    "trainer.check_val_every_n_epoch": None,
+    "trainer.val_check_interval": 100,
+    "trainer.log_every_n_steps": 10,
+    "trainer.enable_model_summary": False,
+    "trainer.callbacks": [
+        {
+            "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+            "init_args": {"save_last": True, "save_top_k": 0, "every_n_train_steps": 50, "save_on_exception": True},
+        },
+        *({"class_path": f"vdmfewshot.callbacks.{name}"} for name in CALLBACKS),
+    ],
+}
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+class FewShotCLI(LightningCLI):
+    """LightningCLI with one verb more, safe configurations and one folder per run."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's verbs and ``adapt``, that is fit and then test."""
+        return {"adapt": {"model", "datamodule"}, **LightningCLI.subcommands()}
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Use the parser that suggests the nearest valid key."""
+        self.parser_class = SuggestingParser
+        return super().init_parser(**kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's name and set what differs from Lightning's defaults."""
+        parser.add_argument("--name", type=str | None, help="Folder under runs/; default: name of the last config file")
+        parser.set_defaults(DEFAULTS)
+
+    def _parse_ckpt_path(self) -> None:
+        """Refuse a missing or damaged checkpoint; nothing in one may override the configuration."""
+        path = self._sub.get("ckpt_path")
+        if path is not None:
+            verify(Path(path))
+
+    @property
+    def _sub(self) -> Namespace:
+        config: Namespace = self.config[self.config.subcommand]
+        return config
+
+    def before_instantiate_classes(self) -> None:
+        """Check class paths and that there is something to evaluate; give the run its folder."""
+        for path in class_paths(self._sub.as_dict()):
+            if not path.startswith(ALLOWED):
+                raise ValueError(f"class_path must be of {', '.join(ALLOWED)}…, got {path!r}: not an allowed class")
+        self._require_adapter()
+        self._add_csv_logger()
+
+    def _require_adapter(self) -> None:
+        args = self._sub.model.get("init_args", Namespace())
+        untrained = "adapter" in args and args.adapter is None and self._sub.get("ckpt_path") is None
+        if self.config.subcommand in ("test", "predict", "validate") and untrained:
+            raise ValueError(
+                f"{self.config.subcommand} needs something trained: give --ckpt_path FILE or --model.adapter FOLDER "
+                f"(--model.adapter {UNTRAINED} scores the frozen backbone itself)"
+            )
+
+    def _add_csv_logger(self) -> None:
+        """Metrics always go to runs/<name>/version_<k>/metrics.csv, whatever other loggers there are."""
+        trainer = self._sub.trainer
+        if trainer.logger is False:
+            return
+        others = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+        if any("CSVLogger" in str(logger) for logger in others):
+            return
+        csv = Namespace(
+            class_path="lightning.pytorch.loggers.CSVLogger",
+            init_args=Namespace(
+                save_dir=trainer.default_root_dir or "runs", name=self._name(), version=None, prefix="",
+                flush_logs_every_n_steps=10,
+            ),
+        )
+        trainer.logger = [csv, *(logger for logger in others if logger not in (None, True))]
+
+    def _name(self) -> str:
+        if self._sub.name:
+            return str(self._sub.name)
+        files = [Path(str(file)).stem for file in (self._sub.get("config") or self.config.get("config") or [])]
+        return files[-1] if files else str(self._sub.data.class_path).rpartition(".")[2].removesuffix("DataModule").lower()
+
+
+def class_paths(config: Any) -> Iterator[str]:
+    """Every ``class_path`` anywhere in a configuration."""
+    if isinstance(config, dict):
+        if isinstance(config.get("class_path"), str):
+            yield config["class_path"]
+        for value in config.values():
+            yield from class_paths(value)
+    elif isinstance(config, list | tuple):
+        for value in config:
+            yield from class_paths(value)
+
+
+def find_configs(args: Sequence[str]) -> list[str]:
+    """Replace configuration files that do not exist here by those of the installed package of the same name."""
+    found = list(args)
+    for i, (flag, value) in enumerate(zip(args, args[1:], strict=False)):
+        if flag in ("-c", "--config") and not Path(value).exists():
+            packaged = [root / value for root in (PACKAGE, PACKAGE.parent) if (root / value).is_file()]
+            found[i + 1] = str(packaged[0]) if packaged else value
+    return found
+
+
+def main(args: ArgsType = None) -> FewShotCLI | None:
+    """Run the command line.
+
+    Args:
+        args: list of arguments for use from Python; ``sys.argv[1:]`` if not given.
+
+    Returns:
+        The CLI object with ``trainer``, ``model`` and ``datamodule``; ``None`` for verbs without a trainer.
+    """
+    argv = sys.argv[1:] if args is None else args
+    if isinstance(argv, list) and argv[:1] == ["--version"]:
+        sys.stdout.write(f"vdmfewshot {__version__}\n")
+        return None
+    if isinstance(argv, list) and argv[:1] == ["report"]:
+        report(argv[1:])
+        return None
+    return FewShotCLI(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        trainer_class=FewShotTrainer,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        parser_kwargs={"description": DESCRIPTION, "prog": "vdmfewshot"},
+        args=find_configs(argv) if isinstance(argv, list) else argv,
+    )
