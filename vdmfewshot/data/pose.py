@@ -20,8 +20,8 @@ from vdmfewshot.data.augment import Augmenter, PoseJitter
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.coco import find_category, image_file, load_coco
 from vdmfewshot.data.examples import Example, Splits, safe_key
-from vdmfewshot.data.folders import resolve
 from vdmfewshot.data.pictures import read_picture
+from vdmfewshot.data.sources import resolve
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.keypoint_ap import COCO_SIGMAS
 from vdmfewshot.metrics.pose import PoseMetric

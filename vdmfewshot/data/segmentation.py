@@ -15,9 +15,10 @@ from vdmfewshot.data.augment import Augmenter, Jitter
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.coco import find_category, image_file, instances_mask, load_coco
 from vdmfewshot.data.examples import Example, Splits, safe_key
-from vdmfewshot.data.folders import FolderDataModule, resolve
+from vdmfewshot.data.folders import FolderDataModule
 from vdmfewshot.data.pictures import Background, read_picture
 from vdmfewshot.data.readers import LabelReader, MaskReader, TargetReader
+from vdmfewshot.data.sources import resolve
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.segmentation import SegmentationMetric
 
