@@ -22,7 +22,7 @@ def score_table(title: str, scores: Mapping[str, Mapping[str, Any]], main: str |
         main: the row to stress.
     """
     # Narrow enough for 80 columns, which is what a terminal has that does not say.
-    table = Table(title=title, box=SIMPLE_HEAD)
+    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("", no_wrap=True)
     for heading in ("score", "95 %\ninterval", *(heading for heading, _ in REFERENCES), "n", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)

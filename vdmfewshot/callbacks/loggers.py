@@ -1,0 +1,142 @@
+"""Weights & Biases as a mirror that may fail at any time: local files are the truth, training goes on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import wandb
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.utilities import rank_zero_warn
+
+#: seconds that the end of a run waits for a dead server; what is not uploaded stays on disk for ``wandb sync``
+FINISH_TIMEOUT = 60
+
+
+def _guarded(name: str) -> Callable[..., Any]:
+    """A method of ``WandbLogger`` that warns, once per run, instead of raising."""
+    method = getattr(WandbLogger, name)
+
+    @functools.wraps(method)
+    def call(self: ResilientWandbLogger, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except Exception as error:
+            self.warn_once(name, f"W&B {name} failed and is skipped ({_reason(error)})")
+            return None
+
+    return call
+
+
+class ResilientWandbLogger(WandbLogger):
+    """``WandbLogger`` whose failures are warnings: no server, no key, a time-out or a dead service never stop a run.
+
+    If a run cannot be started online it is started offline (``wandb sync`` uploads it later); if that fails too,
+    nothing is logged. Offline and disabled runs make no network call.
+
+    Args:
+        project: W&B project; the environment's ``WANDB_PROJECT`` or ``lightning_logs`` if not given.
+        name: of the run; W&B invents one if not given.
+        group: of runs, e.g. a sweep over shots.
+        save_dir: where the ``wandb`` folder with the run's files goes; created.
+        offline: keep everything local; the same as ``mode="offline"``.
+        mode: ``online``, ``offline`` or ``disabled``; the environment's ``WANDB_MODE`` if not given.
+        id: of the run, to resume it.
+        entity: W&B team or user.
+        tags: of the run.
+        notes: a longer description.
+        job_type: kind of run within its group.
+        log_model: upload checkpoints as artifacts, see ``WandbLogger``.
+        init_timeout: seconds that the server has to answer before the run goes offline, 1 to 30.
+
+    Raises:
+        ValueError: if ``offline`` and ``mode`` disagree or the time-out is out of range.
+    """
+
+    def __init__(
+        self,
+        project: str | None = None,
+        name: str | None = None,
+        group: str | None = None,
+        save_dir: str | Path = ".",
+        offline: bool = False,
+        mode: Literal["online", "offline", "disabled"] | None = None,
+        id: str | None = None,
+        entity: str | None = None,
+        tags: list[str] | None = None,
+        notes: str | None = None,
+        job_type: str | None = None,
+        log_model: Literal["all"] | bool = False,
+        init_timeout: float = 12.0,
+    ) -> None:
+        if offline and mode not in (None, "offline"):
+            raise ValueError(f"offline: true contradicts mode: {mode}; leave one of them out")
+        if not 1 <= init_timeout <= 30:
+            raise ValueError(f"init_timeout must be 1 to 30 seconds, got {init_timeout}")
+        super().__init__(
+            project=project,
+            name=name,
+            save_dir=str(save_dir),
+            id=id,
+            log_model=log_model,
+            group=group,
+            entity=entity,
+            tags=tags,
+            notes=notes,
+            job_type=job_type,
+            mode="offline" if offline else mode,
+            settings=_settings(init_timeout),
+        )
+        self._warned: set[str] = set()
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run: online, else offline, else one that does nothing."""
+        if self._experiment is not None:
+            return self._experiment
+        try:
+            Path(self.save_dir or ".").mkdir(parents=True, exist_ok=True)
+            return super().experiment
+        except Exception as error:
+            self.warn_once("init", f"W&B cannot start a run, going offline ({_reason(error)})")
+        try:
+            self._wandb_init["mode"] = "offline"
+            return super().experiment
+        except Exception as error:
+            self.warn_once("offline", f"W&B cannot write an offline run either, nothing is logged ({_reason(error)})")
+            self._experiment = DummyLogger().experiment
+        return self._experiment
+
+    log_hyperparams = _guarded("log_hyperparams")
+    log_metrics = _guarded("log_metrics")
+    log_table = _guarded("log_table")
+    log_text = _guarded("log_text")
+    log_image = _guarded("log_image")
+    log_audio = _guarded("log_audio")
+    log_video = _guarded("log_video")
+    watch = _guarded("watch")
+    after_save_checkpoint = _guarded("after_save_checkpoint")
+    finalize = _guarded("finalize")
+
+    def warn_once(self, topic: str, message: str) -> None:
+        """Warn on rank 0, the first time that a topic comes up."""
+        if topic not in self._warned:
+            self._warned.add(topic)
+            rank_zero_warn(message)
+
+
+def _settings(init_timeout: float) -> wandb.Settings:
+    """Bounded waiting at both ends of a run."""
+    settings: dict[str, float] = {"init_timeout": init_timeout, "login_timeout": init_timeout}
+    if "finish_timeout" in getattr(wandb.Settings, "model_fields", {}):
+        settings["finish_timeout"] = FINISH_TIMEOUT  # not in every supported release
+    return wandb.Settings(**settings)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
