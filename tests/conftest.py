@@ -8,7 +8,9 @@ os.environ.setdefault("WANDB_MODE", "disabled")
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.tiny import tiny_checkpoint
 
@@ -17,3 +19,17 @@ from tests.tiny import tiny_checkpoint
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny random CogVideoX 1.5 checkpoint: 32 px, 9 frames."""
     return tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "cogvideox-1.5")
+
+
+@pytest.fixture(scope="session")
+def pairs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six 32 px pictures and their mirror images: input/p0.png … target/p5.png."""
+    root = tmp_path_factory.mktemp("pairs")
+    rng = np.random.default_rng(0)
+    for folder in ("input", "target"):
+        (root / folder).mkdir()
+    for i in range(6):
+        image = np.kron(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+        Image.fromarray(image).save(root / "input" / f"p{i}.png")
+        Image.fromarray(image[:, ::-1]).save(root / "target" / f"p{i}.png")
+    return root

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from diffusers import CogVideoXDDIMScheduler
+
+from vdmfewshot.objective import VPrediction, append_dims, draw_noise, loss_per_sample
+from vdmfewshot.rng import derive_seed, named_generator, run_seed
+
+SCHEDULER = CogVideoXDDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=1.0)
+OBJECTIVE = VPrediction(SCHEDULER.alphas_cumprod)
+
+
+def test_corruption_and_target_equal_those_of_the_scheduler() -> None:
+    x0, eps = torch.randn(2, 5, 3, 4, 6, 6)
+    t = torch.tensor([0, 1, 400, 998, 999])
+    torch.testing.assert_close(OBJECTIVE.corrupt(x0, eps, t), SCHEDULER.add_noise(x0, eps, t), check_dtype=False)
+    torch.testing.assert_close(OBJECTIVE.target(x0, eps, t), SCHEDULER.get_velocity(x0, eps, t), check_dtype=False)
+
+
+def test_x0_follows_from_velocity() -> None:
+    x0, eps, t = torch.randn(4, 8), torch.randn(4, 8), torch.tensor([0, 200, 700, 999])
+    x_t, v = OBJECTIVE.corrupt(x0, eps, t), OBJECTIVE.target(x0, eps, t)
+    alpha_bar = append_dims(SCHEDULER.alphas_cumprod[t].float(), x0)
+    torch.testing.assert_close(alpha_bar.sqrt() * x_t - (1 - alpha_bar).sqrt() * v, x0, rtol=1e-4, atol=1e-4)
+
+
+def test_timesteps_cover_the_schedule() -> None:
+    t = OBJECTIVE.timestep(torch.tensor([0.0, 0.5, 0.9999999]))
+    assert t.tolist() == [0, 500, 999]
+
+
+def test_losses_are_per_sample_and_in_fp32() -> None:
+    prediction, target = torch.zeros(2, 3, 4, dtype=torch.bfloat16), torch.stack([torch.ones(3, 4), 2 * torch.ones(3, 4)])
+    losses = loss_per_sample(prediction, target)
+    assert losses.tolist() == [1.0, 4.0]
+    assert losses.dtype == torch.float32
+
+
+def test_noise_belongs_to_the_ordinal_not_to_the_batch() -> None:
+    u, eps = draw_noise(0, [3, 4, 5], (2, 2))
+    u_4, eps_4 = draw_noise(0, [4], (2, 2))
+    assert u[1] == u_4[0]
+    assert torch.equal(eps[1], eps_4[0])
+    assert not torch.equal(draw_noise(1, [4], (2, 2))[1], eps_4)
+
+
+def test_seeds_depend_on_every_part() -> None:
+    seeds = {derive_seed(*parts) for parts in [(0, "a"), (0, "b"), (1, "a"), ("0", "a"), (0, "a", 0), ("0a",)]}
+    assert len(seeds) == 6
+    assert all(0 <= s < 2**63 for s in seeds)
+    assert torch.rand(1, generator=named_generator(1)) == torch.rand(1, generator=named_generator(1))
+
+
+def test_the_run_seed_is_lightnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PL_GLOBAL_SEED", "7")
+    assert (run_seed(None), run_seed(3)) == (7, 3)
+    monkeypatch.delenv("PL_GLOBAL_SEED")
+    assert run_seed(None) == 0
