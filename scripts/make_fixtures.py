@@ -4,10 +4,9 @@ Run it only to change them: ``python scripts/make_fixtures.py [--wheels DIR] [--
 ``tifffile`` beside vdmfewshot's own dependencies. Wheels are downloaded by pip (or taken from ``--wheels``), checked
 against their SHA-256, and only read as archives: nothing in them is installed or imported. Every choice (frames,
 crops, contrast) is fixed below; there is no randomness. ``MANIFEST.json`` says what came from where, with the SHA-256
-of every file written; a test compares it with what lies in the package.
-
-Splits: people and cells are split by time, so that test pictures are not near-duplicates of training pictures;
-nuclei-dense by place. One person, one scene, one microscope: enough to run and compare on, not a benchmark.
+of every file written; a test compares it with what lies in the package. People, nuclei and cells are split by time, so
+that test pictures are not near-duplicates of training pictures; nuclei-dense by place. One person, one scene, one
+microscope: enough to run and compare on, not a benchmark.
 """
 
 from __future__ import annotations
@@ -64,12 +63,11 @@ def build_people(archive: ZipFile, folder: Path) -> str:
     """Padded crops of one person from four cameras, with OpenPose reference labels as COCO keypoints."""
     trial = "Pose2Sim/S00_Demo_BatchSession/S00_P00_SingleParticipant/S00_P00_T01_BalancingTrial"
     parts: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
-    for camera in ("cam01", "cam02", "cam03", "cam04"):
+    cameras = ("cam01", "cam02", "cam03", "cam04")
+    for camera in cameras:
         parts["train"] += [(camera, t) for t in range(0, 48, 6)]
         parts["test"] += [(camera, t) for t in (60, 68, 76, 84, 92, 99)]
-    frames = {
-        camera: _video(archive, f"{trial}/videos/{camera}.mp4") for camera in ("cam01", "cam02", "cam03", "cam04")
-    }
+    frames = {camera: _video(archive, f"{trial}/videos/{camera}.mp4") for camera in cameras}
     (folder / "images").mkdir()
     for part, shots in parts.items():
         images: list[dict[str, Any]] = []
@@ -181,10 +179,19 @@ def build_miniarc(archive: ZipFile, folder: Path) -> str:
         n for n in archive.namelist() if n.startswith("arcle/arcs/Mini-ARC/data/MiniARC/") and n.endswith(".json")
     ]
     tasks = {Path(name).stem: json.loads(archive.read(name)) for name in sorted(members)}
-    kept = {name: {part: task[part] for part in ("train", "test")} for name, task in tasks.items()}
+    kept = {
+        name: {part: [{k: _colours(g) for k, g in pair.items()} for pair in task[part]] for part in ("train", "test")}
+        for name, task in tasks.items()
+    }
     lines = ",\n".join(f"{json.dumps(name)}:{json.dumps(task, separators=(',', ':'))}" for name, task in kept.items())
     (folder / "miniarc.json").write_text("{" + lines + "}\n")
-    return f"{len(kept)} tasks, id = file name; descriptions left out."
+    return (
+        f"{len(kept)} tasks, id = file name; descriptions left out, strings as numbers, null as 0 (as arcle reads it)."
+    )
+
+
+def _colours(grid: list[list[Any]]) -> list[list[int]]:
+    return [[0 if value is None else int(value) for value in row] for row in grid]
 
 
 def _window(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -115,6 +115,9 @@ class ArcDataModule(FewShotDataModule):
     Raises:
         ValueError: if ``paper_parity`` is asked for on another canvas than 400 x 400.
     """
+
+    #: the benchmark decides what is asked: ConceptARC has a test input that is also a demonstration
+    unseen_queries: ClassVar[bool] = False
 
     def __init__(
         self,

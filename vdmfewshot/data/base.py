@@ -54,6 +54,8 @@ class FewShotDataModule(LightningDataModule, ABC):
 
     #: whether training pairs beyond the support set are read and checked too
     check_pool: ClassVar[bool] = True
+    #: whether a scored query that shows a training picture is an error
+    unseen_queries: ClassVar[bool] = True
     #: name of the task in tables, logs and file names
     task_name: str
 
@@ -94,11 +96,7 @@ class FewShotDataModule(LightningDataModule, ABC):
 
     @abstractmethod
     def load(self) -> Splits:
-        """List the examples. Cheap: pictures are read later, by each example's ``read``.
-
-        Raises:
-            DataError: if there is nothing to list, or names do not match up.
-        """
+        """List the examples, or raise DataError. Cheap: pictures are read later, by each example's ``read``."""
 
     @abstractmethod
     def make_codec(self) -> Codec[Any]:
@@ -137,6 +135,7 @@ class FewShotDataModule(LightningDataModule, ABC):
             unscored=[*self._queries["predict"].examples, *(spare if self.check_pool and not splits.hold_out else ())],
             draw=self._builder.target,
             problems=splits.problems,
+            unseen=self.unseen_queries,
         )
 
     @property

@@ -130,16 +130,18 @@ def read_and_check(
     unscored: Sequence[Example],
     draw: Callable[[Pair], object],
     problems: Sequence[str] = (),
+    unseen: bool = True,
 ) -> list[Pair]:
     """Read every example once, draw every training label, and report all that is wrong together.
 
     Args:
         support: training pairs; kept.
-        scored: queries with truth; must not show a picture of the support set. Their truth is not drawn: a truth
-            that the codec cannot draw (an ARC answer larger than anything seen) is a failed prediction, not bad data.
+        scored: queries with truth. The truth is not drawn: one that the codec cannot draw (an ARC answer larger than
+            anything seen) is a failed prediction, not bad data.
         unscored: inputs to predict and unused training pairs.
         draw: encodes a pair's target, raising ValueError if the label breaks a rule of the codec.
         problems: what is already known to be wrong.
+        unseen: whether a scored query must not show a picture of the support set.
 
     Returns:
         The support pairs.
@@ -149,7 +151,7 @@ def read_and_check(
     """
     found = list(problems)
     pairs = [pair for example in support if (pair := _read(example, found, draw)) is not None]
-    trained = {picture_digest(pair): pair.key for pair in pairs}
+    trained = {picture_digest(pair): pair.key for pair in pairs} if unseen else {}
     for example in dict.fromkeys(scored):
         query = _read(example, found)
         twin = trained.get(picture_digest(query)) if query else None
