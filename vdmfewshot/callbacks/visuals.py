@@ -1,0 +1,159 @@
+"""Pictures of what the model sees, draws and gets wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_warn
+from PIL import Image
+from torch import Tensor
+
+from vdmfewshot.callbacks.draw import Artist, artist_for, compare_images, draw_image
+from vdmfewshot.callbacks.evaluation import TaskData, decoder, run_folder, score_clips, tasks_of
+from vdmfewshot.callbacks.panel import Row, panel, save_gif
+from vdmfewshot.clip import ClipBatch, Pair, to_image
+from vdmfewshot.metrics.base import TaskMetric
+from vdmfewshot.records import recompute
+
+HEADINGS = ("input", "generated", "decoded", "truth", "error")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A query and its K generated clips (K, F', 3, H, W), on the CPU."""
+
+    pair: Pair
+    clips: Tensor
+
+
+class Visuals(Callback):
+    """One panel (input, generated, decoded, truth, error) and a transition clip per sample.
+
+    Written to ``<run>/pictures/{val,test}/step=N.png`` and ``step=N/<key>.gif``, and sent to a ``WandbLogger`` if there
+    is one. The pictures show the first attempt of the first samples of rank 0. Errors in drawing are warnings.
+
+    Args:
+        max_samples: rows of a panel, at least 1.
+        every_n_validations: draw every n-th validation, starting with the first, at least 1.
+        fps: frames per second of the clips, 1 to 50.
+
+    Raises:
+        ValueError: if an argument is out of range.
+    """
+
+    def __init__(self, max_samples: int = 8, every_n_validations: int = 1, fps: int = 8) -> None:
+        for name, value in (("max_samples", max_samples), ("every_n_validations", every_n_validations)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 1 <= fps <= 50:
+            raise ValueError(f"fps must be 1 to 50 (what GIF players show), got {fps}")
+        self.max_samples = max_samples
+        self.every_n_validations = every_n_validations
+        self.fps = fps
+        self._validations = 0
+        self._samples: list[Sample] = []
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Keep the first samples."""
+        if not trainer.sanity_checking and self._validations % self.every_n_validations == 0:
+            self._keep(trainer, outputs)
+
+    def on_test_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Keep the first samples."""
+        self._keep(trainer, outputs)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        if not trainer.sanity_checking:
+            self._validations += 1
+            self._publish("val", trainer)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw."""
+        self._publish("test", trainer)
+
+    def _keep(self, trainer: Trainer, outputs: Any) -> None:
+        if not trainer.is_global_zero or not isinstance(outputs, ClipBatch) or outputs.generated is None:
+            return
+        known = {sample.pair.key for sample in self._samples}
+        for pair, clips in zip(outputs.pairs, outputs.generated, strict=True):
+            if len(self._samples) < self.max_samples and pair.key not in known:
+                self._samples.append(Sample(pair, clips.detach().float().cpu()))
+
+    def _publish(self, stage: Literal["val", "test"], trainer: Trainer) -> None:
+        folder = run_folder(trainer) / "pictures" / stage  # on every rank: it is broadcast
+        samples, self._samples = self._samples, []
+        if not samples:
+            return
+        try:
+            name = f"step={trainer.global_step}"
+            sheet, clips = write_pictures(folder, name, samples, tasks_of(trainer), self.fps)
+            for logger in trainer.loggers:
+                if isinstance(logger, WandbLogger):
+                    captions = [sample.pair.key for sample in samples]
+                    logger.log_image(f"pictures/{stage}", [str(sheet)], trainer.global_step)
+                    logger.log_video(f"clips/{stage}", [str(c) for c in clips], trainer.global_step, caption=captions)
+        except Exception as error:
+            rank_zero_warn(f"pictures are skipped: {type(error).__name__}: {error}")
+
+
+def write_pictures(folder: Path, name: str, samples: list[Sample], data: TaskData, fps: int) -> tuple[Path, list[Path]]:
+    """Write a panel ``<name>.png`` and a clip ``<name>/<key>.gif`` per sample.
+
+    Returns:
+        the panel and the clips.
+    """
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    metric = data.make_metric()
+    sheet, clips = folder / f"{name}.png", [folder / name / f"{sample.pair.key}.gif" for sample in samples]
+    Image.fromarray(panel(HEADINGS, [row(sample, data, metric) for sample in samples])).save(sheet)
+    for sample, clip in zip(samples, clips, strict=True):
+        save_gif(clip, [draw_image(to_image(frame)) for frame in sample.clips[0]], fps)
+    return sheet, clips
+
+
+def row(sample: Sample, data: TaskData, metric: TaskMetric) -> Row:
+    """Pictures and score of one sample; input and frame alone if its label cannot be read or drawn."""
+    try:
+        return _full_row(sample, data, metric)
+    except Exception as error:
+        frame = draw_image(to_image(sample.clips[0, -1]))
+        title = f"{sample.pair.key}   not drawn: {type(error).__name__}: {error}"
+        return Row(title, (sample.pair.image, frame, None, None, None))
+
+
+def _full_row(sample: Sample, data: TaskData, metric: TaskMetric) -> Row:
+    pair, decode = sample.pair, decoder(data)
+    artist = artist_for(metric) or encoding_artist(data, pair)
+    frame = to_image(sample.clips[0, -1])
+    decoded = decode(frame, pair)
+    first = (pair.image, draw_image(frame), artist.draw(decoded.label, pair.image))
+    title = f"{pair.key}   confidence {decoded.confidence:.2f}"
+    if pair.target is None:
+        return Row(title, (*first, None, None))
+    record = score_clips(metric, decode, sample.clips, pair)
+    score = recompute([record], metric)[metric.main]
+    failure = f"   failure: {record['failure']}" if record["failure"] else ""
+    truth = artist.draw(pair.target, pair.image)
+    error = artist.compare(decoded.label, pair.target, pair.image)
+    return Row(f"{title}   {metric.main} {score:.3f}{failure}", (*first, truth, error))
+
+
+def encoding_artist(data: TaskData, pair: Pair) -> Artist:
+    """For labels that only their codec knows how to draw."""
+
+    def draw(label: Any, image: Any) -> Any:
+        return data.codec.encode(label, data.box(pair))
+
+    return Artist(draw, lambda label, truth, image: compare_images(draw(label, image), np.asarray(draw(truth, image))))
