@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,3 +72,9 @@ def test_batches_are_checked_and_immutable() -> None:
         ClipBatch(torch.zeros(1, 2, 3, 8, 8), (), (0,), ("x",))
     with pytest.raises(dataclasses.FrozenInstanceError):
         collate([clip()]).frames = torch.zeros(1)  # type: ignore[misc]
+
+
+def test_batches_move_to_a_device() -> None:
+    batch = replace(collate([clip()]), generated=torch.zeros(1, 1, 2, 3, 8, 8)).to("meta")
+    assert batch.generated is not None
+    assert batch.frames.device.type == batch.generated.device.type == "meta"

@@ -31,7 +31,10 @@ def test_timesteps_cover_the_schedule() -> None:
 
 
 def test_losses_are_per_sample_and_in_fp32() -> None:
-    prediction, target = torch.zeros(2, 3, 4, dtype=torch.bfloat16), torch.stack([torch.ones(3, 4), 2 * torch.ones(3, 4)])
+    prediction, target = (
+        torch.zeros(2, 3, 4, dtype=torch.bfloat16),
+        torch.stack([torch.ones(3, 4), 2 * torch.ones(3, 4)]),
+    )
     losses = loss_per_sample(prediction, target)
     assert losses.tolist() == [1.0, 4.0]
     assert losses.dtype == torch.float32

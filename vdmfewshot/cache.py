@@ -57,12 +57,11 @@ class LatentCache:
         for digest in batch.digests:
             if digest not in self._memory and (stored := self._read(digest)) is not None:
                 self._memory[digest] = stored
-        missing = {d: i for i, d in enumerate(batch.digests) if d not in self._memory}
-        if missing:
-            encoded = encode(batch.frames[list(missing.values())]).split()
-            for digest, latents in zip(missing, encoded, strict=True):
-                self._memory[digest] = latents
-                self._write(digest, latents)
+        for digest, frames in zip(batch.digests, batch.frames, strict=True):
+            if digest not in self._memory:
+                # One at a time: convolutions round differently in another batch, and a resumed run would see it.
+                self._memory[digest] = encode(frames[None]).to("cpu")
+                self._write(digest, self._memory[digest])
         return Latents.cat([self._memory[d] for d in batch.digests]).to(batch.frames.device)
 
     def _file(self, digest: str) -> Path | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import Namespace, set_parsing_settings
-from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 # Imported so that configurations may use short class names.
@@ -40,7 +41,10 @@ Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER (FOLDE
 Compare runs: vdmfewshot report runs/*/version_*"""
 CALLBACKS = ("progress.Progress", "scorer.Scorer", "predictions.Predictions", "export.AdapterExport")
 DEFAULTS: dict[str, Any] = {
-    "model": {"class_path": "vdmfewshot.module.FewShotModule", "init_args": {"backbone": {"class_path": "vdmfewshot.backbones.CogVideoX"}}},
+    "model": {
+        "class_path": "vdmfewshot.module.FewShotModule",
+        "init_args": {"backbone": {"class_path": "vdmfewshot.backbones.CogVideoX"}},
+    },
     "trainer.max_steps": 200,
     "trainer.precision": "bf16-mixed",
     "trainer.gradient_clip_val": 1.0,
@@ -118,7 +122,10 @@ class FewShotCLI(LightningCLI):
         csv = Namespace(
             class_path="lightning.pytorch.loggers.CSVLogger",
             init_args=Namespace(
-                save_dir=trainer.default_root_dir or "runs", name=self._name(), version=None, prefix="",
+                save_dir=trainer.default_root_dir or "runs",
+                name=self._name(),
+                version=None,
+                prefix="",
                 flush_logs_every_n_steps=10,
             ),
         )
@@ -128,7 +135,9 @@ class FewShotCLI(LightningCLI):
         if self._sub.name:
             return str(self._sub.name)
         files = [Path(str(file)).stem for file in (self._sub.get("config") or self.config.get("config") or [])]
-        return files[-1] if files else str(self._sub.data.class_path).rpartition(".")[2].removesuffix("DataModule").lower()
+        if files:
+            return files[-1]
+        return str(self._sub.data.class_path).rpartition(".")[2].removesuffix("DataModule").lower()
 
 
 def class_paths(config: Any) -> Iterator[str]:
@@ -146,7 +155,7 @@ def class_paths(config: Any) -> Iterator[str]:
 def find_configs(args: Sequence[str]) -> list[str]:
     """Replace configuration files that do not exist here by those of the installed package of the same name."""
     found = list(args)
-    for i, (flag, value) in enumerate(zip(args, args[1:], strict=False)):
+    for i, (flag, value) in enumerate(pairwise(args)):
         if flag in ("-c", "--config") and not Path(value).exists():
             packaged = [root / value for root in (PACKAGE, PACKAGE.parent) if (root / value).is_file()]
             found[i + 1] = str(packaged[0]) if packaged else value

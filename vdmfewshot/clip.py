@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +97,11 @@ class ClipBatch:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def to(self, device: torch.device | str) -> ClipBatch:
+        """The same batch with its tensors on ``device``; Lightning moves anything that has this method."""
+        generated = None if self.generated is None else self.generated.to(device)
+        return replace(self, frames=self.frames.to(device), generated=generated)
 
     @property
     def first_frame(self) -> Tensor:

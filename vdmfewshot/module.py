@@ -19,7 +19,6 @@ from vdmfewshot.clip import ClipBatch
 from vdmfewshot.objective import draw_noise, loss_per_sample
 from vdmfewshot.rng import derive_seed, named_generator, run_seed
 
-
 #: value of ``adapter`` that says: evaluate the frozen backbone itself
 UNTRAINED = "untrained"
 
@@ -191,10 +190,6 @@ class FewShotModule(LightningModule):
             for attempt in range(self.sampling.attempts)
         ]
         return replace(batch, generated=torch.stack(attempts, dim=1))
-
-    def transfer_batch_to_device(self, batch: ClipBatch, device: torch.device, dataloader_idx: int) -> ClipBatch:
-        """Move the frames; pairs stay where they are."""
-        return replace(batch, frames=batch.frames.to(device, non_blocking=True))
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 

@@ -31,13 +31,9 @@ class Latents:
         """The same latents on ``device``."""
         return Latents(*(getattr(self, f.name).to(device) for f in fields(self)))
 
-    def split(self) -> list[Latents]:
-        """One ``Latents`` (B = 1) per sample, on the CPU."""
-        return [Latents(x0[None].cpu(), c[None].cpu()) for x0, c in zip(self.x0, self.condition, strict=True)]
-
     @staticmethod
     def cat(parts: Sequence[Latents]) -> Latents:
-        """Inverse of ``split``."""
+        """Stack samples into one batch."""
         return Latents(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Latents)))
 
 

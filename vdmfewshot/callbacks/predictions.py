@@ -48,7 +48,9 @@ class Predictions(Callback):
             frames = [to_image(clip[-1]) for clip in attempts]
             decoded = [decode(frame, pair) for frame in frames]
             save_png(self._folder / f"{pair.key}.frame.png", frames[0].round().astype(np.uint8))
-            self._rows.append({"key": pair.key, "attempts": [self._save(pair.key, i, d) for i, d in enumerate(decoded)]})
+            self._rows.append(
+                {"key": pair.key, "attempts": [self._save(pair.key, i, d) for i, d in enumerate(decoded)]}
+            )
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Publish the list of all ranks."""
