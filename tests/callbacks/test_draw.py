@@ -33,7 +33,7 @@ def test_false_positives_are_blue_and_misses_orange_at_half_alpha():
     assert shown[10, 20].tolist() == [50 + c // 2 for c in BLUE]
     assert shown[10, 8].tolist() == [50 + c // 2 for c in ORANGE]
     assert shown[5, 8].tolist() == list(WHITE)  # outline of the truth
-    assert shown[10, 13 - 0].tolist() == [100, 100, 100]  # right
+    assert shown[10, 13].tolist() == [100, 100, 100]  # right
     assert shown[0, 0].tolist() == [100, 100, 100]
     assert (IMAGE == 100).all()
 
@@ -77,7 +77,7 @@ def test_keypoints_are_drawn_where_they_are():
     assert shown[round(10 * scale), round(15 * scale)].tolist() == list(WHITE)
     assert shown[5, 5].tolist() == [50, 50, 50]  # dimmed, nothing of the unlabelled joints at the origin
     missed = compare_keypoints(np.zeros((17, 3)), points, IMAGE)
-    assert (missed == np.array((86, 180, 233))).all(axis=2).any()
+    assert (missed == np.array(BLUE)).all(axis=2).any()
     assert not (missed == np.array(ORANGE)).all(axis=2).any()
 
 

@@ -17,17 +17,17 @@ from vdmfewshot.metrics.segmentation import IGNORE, contour
 Picture = NDArray[np.uint8]
 
 #: colours that people with any kind of colour vision tell apart (Okabe and Ito, 2008)
-BLUE, ORANGE, SKY = (0, 114, 178), (230, 159, 0), (86, 180, 233)
+BLUE, ORANGE = (86, 180, 233), (230, 159, 0)
 GREY, WHITE = (128, 128, 128), (255, 255, 255)
 #: one colour per class of a label map: background, then Okabe and Ito's eight
 CLASS_COLORS = (
     (0, 0, 0),
     WHITE,
     ORANGE,
-    SKY,
+    BLUE,
     (0, 158, 115),
     (240, 228, 66),
-    BLUE,
+    (0, 114, 178),
     (213, 94, 0),
     (204, 121, 167),
 )
@@ -47,19 +47,30 @@ class Artist:
     Attributes:
         draw: (label, input image) → picture.
         compare: (prediction, truth, input image) → picture of what is wrong.
+        legend: how to read that picture, in a few words.
     """
 
     draw: Callable[[Any, Picture], Picture]
     compare: Callable[[Any, Any, Picture], Picture]
+    legend: str
 
 
 def artist_for(metric: TaskMetric) -> Artist | None:
     """The artist for the labels that a metric compares; ``None`` for a metric that is not of this package."""
     artists: tuple[tuple[type[TaskMetric], Artist], ...] = (
-        (SegmentationMetric, Artist(lambda label, _: draw_label_map(label), compare_label_maps)),
-        (PoseMetric, Artist(draw_keypoints, compare_keypoints)),
-        (ArcMetric, Artist(lambda label, _: draw_grid(label), lambda label, truth, _: compare_grids(label, truth))),
-        (ImageMetric, Artist(lambda label, _: draw_image(label), lambda label, truth, _: compare_images(label, truth))),
+        (
+            SegmentationMetric,
+            Artist(lambda label, _: draw_label_map(label), compare_label_maps, "blue extra, orange missed"),
+        ),
+        (PoseMetric, Artist(draw_keypoints, compare_keypoints, "orange shift, blue missed")),
+        (
+            ArcMetric,
+            Artist(lambda x, _: draw_grid(x), lambda x, truth, _: compare_grids(x, truth), "orange wrong, blue size"),
+        ),
+        (
+            ImageMetric,
+            Artist(lambda x, _: draw_image(x), lambda x, truth, _: compare_images(x, truth), "bright is far"),
+        ),
     )
     return next((artist for kind, artist in artists if isinstance(metric, kind)), None)
 
@@ -117,7 +128,7 @@ def compare_keypoints(points: NDArray[Any], truth: NDArray[Any], image: Picture)
             cv2.line(picture, _pixel(tx, ty, scale), _pixel(x, y, scale), ORANGE, 2, cv2.LINE_AA)
             cv2.circle(picture, _pixel(x, y, scale), 3, ORANGE, -1, cv2.LINE_AA)
         elif labelled > 0:
-            cv2.circle(picture, _pixel(tx, ty, scale), 7, SKY, 2, cv2.LINE_AA)
+            cv2.circle(picture, _pixel(tx, ty, scale), 7, BLUE, 2, cv2.LINE_AA)
     return picture
 
 
@@ -165,7 +176,7 @@ def _skeleton(picture: Picture, points: NDArray[np.float64], scale: float, color
 
 def _side_color(joint: int) -> tuple[int, int, int]:
     """COCO counts left joints odd, right joints even, from 1 on; 0 is the nose."""
-    return WHITE if joint == 0 else ORANGE if joint % 2 else SKY
+    return WHITE if joint == 0 else ORANGE if joint % 2 else BLUE
 
 
 def _pixel(x: float, y: float, scale: float) -> tuple[int, int]:

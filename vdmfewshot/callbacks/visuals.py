@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
@@ -20,7 +19,7 @@ from vdmfewshot.clip import ClipBatch, Pair, to_image
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.records import recompute
 
-HEADINGS = ("input", "generated", "decoded", "truth", "error")
+HEADINGS = ("input", "generated", "decoded", "truth")
 
 
 @dataclass(frozen=True)
@@ -117,25 +116,26 @@ def write_pictures(folder: Path, name: str, samples: list[Sample], data: TaskDat
     (folder / name).mkdir(parents=True, exist_ok=True)
     metric = data.make_metric()
     sheet, clips = folder / f"{name}.png", [folder / name / f"{sample.pair.key}.gif" for sample in samples]
-    Image.fromarray(panel(HEADINGS, [row(sample, data, metric) for sample in samples])).save(sheet)
+    artist = artist_for(metric) or encoding_artist(data)
+    rows = [row(sample, data, metric, artist) for sample in samples]
+    Image.fromarray(panel((*HEADINGS, f"error: {artist.legend}"), rows)).save(sheet)
     for sample, clip in zip(samples, clips, strict=True):
         save_gif(clip, [draw_image(to_image(frame)) for frame in sample.clips[0]], fps)
     return sheet, clips
 
 
-def row(sample: Sample, data: TaskData, metric: TaskMetric) -> Row:
+def row(sample: Sample, data: TaskData, metric: TaskMetric, artist: Artist) -> Row:
     """Pictures and score of one sample; input and frame alone if its label cannot be read or drawn."""
     try:
-        return _full_row(sample, data, metric)
+        return _full_row(sample, data, metric, artist)
     except Exception as error:
         frame = draw_image(to_image(sample.clips[0, -1]))
         title = f"{sample.pair.key}   not drawn: {type(error).__name__}: {error}"
         return Row(title, (sample.pair.image, frame, None, None, None))
 
 
-def _full_row(sample: Sample, data: TaskData, metric: TaskMetric) -> Row:
+def _full_row(sample: Sample, data: TaskData, metric: TaskMetric, artist: Artist) -> Row:
     pair, decode = sample.pair, decoder(data)
-    artist = artist_for(metric) or encoding_artist(data, pair)
     frame = to_image(sample.clips[0, -1])
     decoded = decode(frame, pair)
     first = (pair.image, draw_image(frame), artist.draw(decoded.label, pair.image))
@@ -150,10 +150,13 @@ def _full_row(sample: Sample, data: TaskData, metric: TaskMetric) -> Row:
     return Row(f"{title}   {metric.main} {score:.3f}{failure}", (*first, truth, error))
 
 
-def encoding_artist(data: TaskData, pair: Pair) -> Artist:
+def encoding_artist(data: TaskData) -> Artist:
     """For labels that only their codec knows how to draw."""
 
     def draw(label: Any, image: Any) -> Any:
-        return data.codec.encode(label, data.box(pair))
+        return data.codec.encode(label, data.box(Pair("label", image)))
 
-    return Artist(draw, lambda label, truth, image: compare_images(draw(label, image), np.asarray(draw(truth, image))))
+    def compare(label: Any, truth: Any, image: Any) -> Any:
+        return compare_images(draw(label, image), draw(truth, image))
+
+    return Artist(draw, compare, "bright is far")
