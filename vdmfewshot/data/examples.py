@@ -89,9 +89,10 @@ class LazyPairs(Sequence[Pair]):
 def safe_key(name: str) -> str:
     """A file name or task name → a legal ``Pair.key``; different names keep different keys.
 
-    Characters other than letters, digits and ``._-`` become ``_``; a changed name gets 8 digits of its SHA-256.
+    Characters other than letters, digits and ``._-`` become ``_`` and names end after 100 characters; a changed name
+    gets 8 digits of its SHA-256.
     """
-    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".")
+    safe = "".join(c if c.isalnum() or c in "._-" else "_" for c in name).lstrip(".")[:100]
     return safe if safe == name and safe else f"{safe}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
