@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,8 +39,8 @@ CANVAS_COLOR: Color = (125, 60, 195)
 #: largest side of an ARC grid
 MAX_SIDE = 30
 #: least RGB distance of mean border and mean canvas for a grid to count as drawn
-DRAWN = 60.0
-#: least share of the frame's variance that the drawn grid must explain
+DRAWN = 45.0
+#: least share of the variance in and around the grid that the drawn grid must explain
 EXPLAINED = 0.5
 
 
@@ -51,6 +52,7 @@ class _Fit:
     layout: Layout
     shift: Floats
     maps: Costs
+    start: Floats
 
     @property
     def cost(self) -> float:
@@ -215,6 +217,7 @@ class GridCodec(Codec[Grid]):
         """Best size, offset and shift: each candidate shift is located, then the best re-estimated up to 4 times."""
         fits = [self._fit(picture, shift, rows, columns) for shift in self._candidate_shifts(picture)]
         best = min(fits, key=lambda fit: fit.cost)
+        start = best.shift
         for _ in range(4):
             shift = self._calibrate(picture, best)
             if np.abs(shift - best.shift).max() < 1.0:
@@ -223,7 +226,7 @@ class GridCodec(Codec[Grid]):
             if again.cost >= best.cost:
                 break
             best = again
-        return best
+        return replace(best, start=start)
 
     def _candidate_shifts(self, picture: Floats) -> list[Floats]:
         """No shift, and those under which a side of the frame shows canvas or, for a grid that fills it, border."""
@@ -242,7 +245,7 @@ class GridCodec(Codec[Grid]):
         costs, offsets = grid_layout.best_layouts(grid_layout.layout_costs(maps, rows, columns), rows, columns)
         row, column = np.unravel_index(int(costs.argmin()), costs.shape)
         layout = _layout(rows, columns, int(row), int(column), offsets)
-        return _Fit(costs, layout, shift, maps)
+        return _Fit(costs, layout, shift, maps, start=shift)
 
     def _maps(self, picture: Floats, shift: Floats) -> Costs:
         """Truncated squared distance of every pixel to canvas, border and its nearest cell colour."""
@@ -255,12 +258,14 @@ class GridCodec(Codec[Grid]):
         lines = grid_layout.trace_lines(fit.maps, fit.layout, self.cell, self.border)
         roles = grid_layout.role_map(lines, self.border, picture.shape[:2])
         cells = self._observe(picture, lines)
-        reading = grid_colors.read(cells, self._table(), np.array(self.canvas_colour, np.float32), fit.shift)
+        reading = grid_colors.read(cells, *self._colors(), fit.shift)
         drawn = np.array([*self._flat_colors(reading.grid), self.canvas_colour, BORDER_COLOR], dtype=np.float32)[roles]
         return mean_shift(picture.reshape(-1, 3), drawn.reshape(-1, 3), fit.shift)
 
-    def _table(self) -> Floats:
-        return np.array(self.colors, dtype=np.float32)
+    def _colors(self) -> tuple[Floats, Floats, Floats]:
+        """Cell, canvas and border colours as (10, 3), (3,) and (3,) floats."""
+        cells = np.array(self.colors, dtype=np.float32)
+        return cells, np.array(self.canvas_colour, dtype=np.float32), np.array(BORDER_COLOR, dtype=np.float32)
 
     def _observe(self, picture: Floats, lines: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Floats:
         pixels = [
@@ -277,14 +282,18 @@ class GridCodec(Codec[Grid]):
         costs, offsets = grid_layout.best_layouts(grid_layout.layout_costs(fit.maps, rows, columns), rows, columns)
         if costs[row, column] - costs.min() > 0.5 * min(fit.layout.size) * (self.cell + self.border):
             return fit
-        return _Fit(costs, _layout(rows, columns, row, column, offsets), fit.shift, fit.maps)
+        return replace(fit, costs=costs, layout=_layout(rows, columns, row, column, offsets))
 
     def _read(self, picture: Floats, fit: _Fit, rows: Axis, columns: Axis) -> Decoded[Grid]:
         """Colours of the located grid, guards, confidence."""
         lines = grid_layout.trace_lines(fit.maps, fit.layout, self.cell, self.border)
         roles = grid_layout.role_map(lines, self.border, picture.shape[:2])
-        canvas = np.array(self.canvas_colour, dtype=np.float32)
-        reading = grid_colors.read(self._observe(picture, lines), self._table(), canvas, fit.shift)
+        observed = self._observe(picture, lines)
+        # A ghost over the canvas drags the calibrated shift along; the first estimate, from the frame's edge, does not.
+        shift, reading = min(
+            ((shift, grid_colors.read(observed, *self._colors(), shift)) for shift in (fit.shift, fit.start)),
+            key=lambda pair: pair[1].residual,
+        )
         centre = [
             (length - side * (self.cell + self.border) - self.border) // 2
             for length, side in zip(picture.shape[:2], fit.layout.size, strict=True)
@@ -293,8 +302,8 @@ class GridCodec(Codec[Grid]):
             "size_margin": _size_margin(fit, self.cell + self.border),
             "cell_margin": float(reading.margins.min()),
             "residual": reading.residual,
-            "explained": self._explained(picture, roles, reading, fit.shift),
-            "contrast": self._contrast(picture, roles, fit.shift),
+            "explained": self._explained(picture, roles, reading, shift),
+            "contrast": self._contrast(picture, roles, shift),
             "dx": float(fit.layout.offset[1] - centre[1]),
             "dy": float(fit.layout.offset[0] - centre[0]),
         }
@@ -306,11 +315,14 @@ class GridCodec(Codec[Grid]):
         return Decoded(reading.grid, confidence=float(np.clip(confidence, 0.01, 1.0)), details=details)
 
     def _explained(self, picture: Floats, roles: NDArray[np.int64], reading: Reading, shift: Floats) -> float:
-        """Share of the frame's variance that the drawn grid explains; at most 1, negative for nonsense."""
+        """Share of the variance that the drawn grid explains within one cell around it; negative for nonsense."""
+        reach = 2 * (self.cell + self.border) + 1
+        near = cv2.dilate((roles > -2).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
         fixed = shifted([self.canvas_colour, BORDER_COLOR], shift)
-        drawn = np.concatenate([reading.colors.reshape(-1, 3), fixed])[roles]
-        error = float(((picture - drawn) ** 2).sum(dtype=np.float64))
-        total = float(((picture - picture.mean(axis=(0, 1))) ** 2).sum(dtype=np.float64))
+        drawn = np.concatenate([reading.colors.reshape(-1, 3), fixed])[roles[near]]
+        seen = picture[near]
+        error = float(((seen - drawn) ** 2).sum(dtype=np.float64))
+        total = float(((seen - seen.mean(axis=0)) ** 2).sum(dtype=np.float64))
         return 1.0 - error / max(total, 1.0)
 
     def _contrast(self, picture: Floats, roles: NDArray[np.int64], shift: Floats) -> float:

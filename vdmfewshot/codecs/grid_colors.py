@@ -14,6 +14,17 @@ Floats = NDArray[np.float32]
 #: typical error of a cell's colour, and how far gain, neighbour bleed, offset and cast may lie from none (prior
 #: standard deviations; RGB units for the last two)
 _NOISE, _GAIN, _BLEED, _OFFSET, _CAST = 8.0, 0.2, 0.08, 20.0, 20.0
+#: orthonormal luma and two chroma axes: distances are those of RGB
+_OPPONENT = np.array([[3**-0.5] * 3, [2**-0.5, 0.0, -(2**-0.5)], [6**-0.5, -2 * 6**-0.5, 6**-0.5]], dtype=np.float32)
+#: luma of middle grey on that axis
+_GREY = 127.5 * 3**0.5
+#: contrasts below full at which the richer model also starts
+_CONTRASTS = (0.85, 0.7)
+#: opacities of a ghost that are tried, and the share of the next-best residual that it must get below
+_OPACITIES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
+_GHOST_GAIN = 0.4
+#: most alternations of fitting and decoding
+_ROUNDS = 12
 #: residual below which an additive shift explains a grid fully, RGB units
 _GOOD_FIT = 4.0
 
@@ -48,17 +59,45 @@ def observe(frame: Floats, rows: NDArray[np.int64], columns: NDArray[np.int64]) 
     return medians
 
 
-def read(observed: Floats, palette: Floats, canvas: Floats, shift: Floats) -> Reading:
+def read(observed: Floats, palette: Floats, canvas: Floats, border: Floats, shift: Floats) -> Reading:
     """Values of a grid from its cells' colours.
 
-    An additive shift first: it is what real video models do. Where it leaves a residual, a richer model (gain, bleed
-    between neighbours, offset and linear colour cast) is fitted around a prior of none, and kept if it explains more.
+    An additive shift first: it is what real video models do. Where it leaves a residual, richer models are tried:
+    gain, bleed between neighbours, offset and linear colour cast around a prior of none, started at full and at reduced
+    contrast; and another grid that shines through. The one that leaves least wins, a ghost only by far.
+
+    Args:
+        observed: (h, w, 3) colours of the cells, RGB 0-255.
+        palette: (10, 3) colours of the values.
+        canvas: (3,) colour around the grid.
+        border: (3,) colour of its lines.
+        shift: (3,) global additive shift of the frame.
     """
     plain = _reading(observed, palette, shift)
     if plain.residual < _GOOD_FIT:
         return plain
-    mixed = _unmix(observed, palette, canvas, shift, plain)
-    return mixed if mixed.residual < plain.residual else plain
+    faded = [_reading((observed - canvas - shift) / gain + canvas, palette, 0 * shift).grid for gain in _CONTRASTS]
+    mixed = [_unmix(observed, palette, canvas, shift, grid) for grid in (plain.grid, *faded)]
+    best = min((plain, *mixed), key=lambda reading: reading.residual)
+    ghost = _see_through(observed, palette, np.stack([canvas, border]), shift)
+    return ghost if ghost.residual < _GHOST_GAIN * best.residual else best
+
+
+def _see_through(observed: Floats, palette: Floats, others: Floats, shift: Floats) -> Reading:
+    """Best reading as a blend of two grids of one layout: the answer and, fainter, whatever it replaces."""
+    behind = np.concatenate([palette, others])
+    readings = []
+    for opacity in _OPACITIES:
+        table = shifted((1.0 - opacity) * palette[:, None] + opacity * behind[None], shift)
+        distances = squared_distances(observed, table.reshape(-1, 3)).reshape(*observed.shape[:2], *table.shape[:2])
+        through = distances.argmin(axis=3)
+        best = np.sqrt(distances.min(axis=3))
+        grid = best.argmin(axis=2).astype(np.int64)
+        colors = table[grid, np.take_along_axis(through, grid[..., None], axis=2)[..., 0]]
+        first, second = np.moveaxis(np.sort(best, axis=2)[..., :2], 2, 0)
+        margins = (second - first) / np.maximum(second + first, 1.0)
+        readings.append(Reading(grid, colors, margins, _rms(observed - colors)))
+    return min(readings, key=lambda reading: reading.residual)
 
 
 def _reading(observed: Floats, palette: Floats, shift: Floats) -> Reading:
@@ -67,46 +106,67 @@ def _reading(observed: Floats, palette: Floats, shift: Floats) -> Reading:
     return Reading(grid, colors[grid], _margins(observed, colors), _rms(observed - colors[grid]))
 
 
-def _unmix(observed: Floats, palette: Floats, canvas: Floats, shift: Floats, start: Reading) -> Reading:
-    """Alternate a ridge regression of the observed colours on the decoded ones with decoding what it leaves."""
-    grid = start.grid
-    seen = {grid.tobytes()}
-    best = start
-    for _ in range(8):
-        predicted, gain = _fit(observed, palette[grid], canvas, shift)
-        cleaned = palette[grid] + (observed - predicted) / gain
-        residual = _rms(observed - predicted)
-        grid = nearest(cleaned, palette)
-        if residual < best.residual:
-            best = Reading(grid, predicted, _margins(cleaned, palette), residual)
-        if grid.tobytes() in seen:
-            break
+def _unmix(observed: Floats, palette: Floats, canvas: Floats, shift: Floats, grid: NDArray[np.int64]) -> Reading:
+    """Alternate a fit of the observed colours on the decoded ones with decoding what the fit leaves."""
+    best: Reading | None = None
+    seen: set[bytes] = set()
+    while grid.tobytes() not in seen and len(seen) < _ROUNDS:
         seen.add(grid.tobytes())
+        predicted, gains = _fit(observed, palette[grid], canvas, shift)
+        error = (observed - predicted) @ _OPPONENT.T
+        # What a component of colour leaves unexplained says how far to trust it: chroma bleeds more than luma.
+        spread = np.sqrt((error**2).mean(axis=(0, 1)) / gains**2 + _NOISE**2)
+        trust = (spread.min() / spread).astype(np.float32)
+        table = palette @ _OPPONENT.T * trust
+        cleaned = table[grid] + error / gains * trust
+        if best is None or _rms(error) < best.residual:
+            best = Reading(grid, predicted, _margins(cleaned, table), _rms(error))
+        grid = nearest(cleaned, table)
+    assert best is not None
     return best
 
 
-def _fit(observed: Floats, colors: Floats, canvas: Floats, shift: Floats) -> tuple[Floats, float]:
-    """Maximum a posteriori fit: predicted (h, w, 3) colours and the gain of a cell's own colour."""
-    height, width, _ = colors.shape
-    padded = np.broadcast_to(canvas, (height + 2, width + 2, 3)).astype(np.float64)
-    padded[1:-1, 1:-1] = colors
-    beside = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] - 4 * colors
-    diagonal = padded[:-2, :-2] + padded[2:, 2:] + padded[2:, :-2] + padded[:-2, 2:] - 4 * colors
-    vertical, horizontal = np.meshgrid(np.linspace(-1, 1, height), np.linspace(-1, 1, width), indexing="ij")
-    columns = [colors - 128.0, beside, diagonal]
-    for field in (np.ones((height, width)), vertical, horizontal):
-        columns += [field[..., None] * np.eye(3)[c] for c in range(3)]
-    design = np.stack(columns, axis=-1)
-    scales = np.array([_GAIN, _BLEED, _BLEED] + [_OFFSET] * 3 + [_CAST] * 6)
+def _fit(observed: Floats, colors: Floats, canvas: Floats, shift: Floats) -> tuple[Floats, Floats]:
+    """Maximum a posteriori fit of gain, bleed, offset and linear cast, for luma and for both chroma axes.
+
+    Returns:
+        predicted (h, w, 3) RGB colours, and the (3,) gain of a cell's own colour per luma-chroma component.
+    """
     base = shifted(colors, shift)
-    free = ((base > 0) & (base < 255)).astype(np.float64).ravel()[:, None]
-    matrix = design.reshape(-1, design.shape[-1]) * scales
-    weights = matrix * free
-    normal = weights.T @ matrix + _NOISE**2 * np.eye(len(scales))
-    solution = np.linalg.solve(normal, weights.T @ (observed - base).ravel().astype(np.float64))
-    change = (matrix @ solution).reshape(colors.shape)
-    gain = 1.0 + float(solution[0] * _GAIN - 4 * (solution[1] + solution[2]) * _BLEED)
-    return np.clip(base + change, 0.0, 255.0).astype(np.float32), float(np.clip(gain, 0.3, 1.5))
+    target = (observed - base) @ _OPPONENT.T
+    fields = [_neighbours(colors @ _OPPONENT.T, canvas @ _OPPONENT.T, k) for k in range(3)]
+    change = np.zeros_like(target)
+    gains = np.ones(3, dtype=np.float32)
+    for components in ((0,), (1, 2)):
+        shared = np.concatenate([fields[k] for k in components])
+        own = np.kron(np.eye(len(components)), _cast(observed.shape[:2]))
+        design = np.concatenate([shared, own], axis=1) * np.array(
+            [_GAIN, _BLEED, _BLEED] + [_OFFSET, _CAST, _CAST] * len(components)
+        )
+        wanted = np.concatenate([target[..., k].ravel() for k in components])
+        normal = design.T @ design + _NOISE**2 * np.eye(design.shape[1])
+        solution = np.linalg.solve(normal, design.T @ wanted)
+        for k, part in zip(components, np.split(design @ solution, len(components)), strict=True):
+            change[..., k] = part.reshape(change.shape[:2])
+            gains[k] = 1.0 + solution[0] * _GAIN - 4.0 * (solution[1] + solution[2]) * _BLEED
+    predicted: Floats = np.clip(base + change @ _OPPONENT, 0.0, 255.0).astype(np.float32)
+    return predicted, np.clip(gains, 0.3, 1.5)
+
+
+def _neighbours(colors: Floats, canvas: Floats, component: int) -> NDArray[np.float64]:
+    """(h w, 3) regressors of one component: own value, what four and what four diagonal neighbours add to it."""
+    own = colors[..., component].astype(np.float64)
+    padded = np.pad(own, 1, constant_values=float(canvas[component]))
+    beside = padded[:-2, 1:-1] + padded[2:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:] - 4 * own
+    diagonal = padded[:-2, :-2] + padded[2:, 2:] + padded[2:, :-2] + padded[:-2, 2:] - 4 * own
+    centre = _GREY if component == 0 else 0.0
+    return np.stack([own - centre, beside, diagonal], axis=-1).reshape(-1, 3)
+
+
+def _cast(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """(h w, 3) regressors of a constant and a linear colour cast."""
+    vertical, horizontal = np.meshgrid(np.linspace(-1, 1, shape[0]), np.linspace(-1, 1, shape[1]), indexing="ij")
+    return np.stack([np.ones(shape[:2]), vertical, horizontal], axis=-1).reshape(-1, 3)
 
 
 def _margins(observed: Floats, colors: Floats) -> Floats:
