@@ -15,6 +15,7 @@ from PIL import Image
 from tests.callbacks.tiny_task import ConvModule, SquareData, square_pair
 from vdmfewshot.callbacks.evaluation import score_clips, still_clip
 from vdmfewshot.callbacks.scorer import Scorer
+from vdmfewshot.callbacks.table import score_table
 from vdmfewshot.clip import to_frame
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics import SegmentationMetric
@@ -180,6 +181,19 @@ def test_table_is_shown_after_testing(tmp_path, capsys):
         assert word in shown, shown
     assert f"{scores_of(tmp_path)['iou_dataset']['score']:.3f}" in shown
     assert "…" not in shown
+
+
+def test_table_of_one_sample_claims_no_interval():
+    row = {"score": 1.0, "low": math.nan, "high": None, "n": 1, "n_expected": 1, "ceiling": 1.0, "seconds": 2.0}
+    table = score_table("t", {"a": row, "b": row}, main="b")
+    cells = [list(column.cells) for column in table.columns]
+    assert cells[0] == ["b", "a"]
+    assert cells[2] == ["-", "-"]
+
+
+def test_fast_dev_run(tmp_path):
+    trainer(tmp_path, Scorer(), fast_dev_run=True).fit(module(), SquareData())
+    assert scores_of(tmp_path, "val", 1)["iou_dataset"]["n"] == 2
 
 
 def test_bare_loaders_are_refused(tmp_path):

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import doctest
 import math
 
 import numpy as np
 import pytest
 
+from vdmfewshot.metrics import intervals
 from vdmfewshot.metrics.base import Interval
 from vdmfewshot.metrics.intervals import bootstrap, percentile_interval, wilson
 
@@ -17,6 +19,10 @@ from vdmfewshot.metrics.intervals import bootstrap, percentile_interval, wilson
 def test_wilson_known_values(successes, n, low, high):
     interval = wilson(successes, n)
     assert (round(100 * interval.low, 1), round(100 * interval.high, 1)) == (low, high)
+
+
+def test_printed_examples_are_true():
+    assert doctest.testmod(intervals) == doctest.TestResults(failed=0, attempted=2)
 
 
 def test_wilson_solves_its_own_equation():
@@ -37,8 +43,8 @@ def test_wilson_ends():
 def test_wilson_coverage(n):
     rng = np.random.default_rng(n)
     truths = rng.uniform(0.02, 0.98, 2000)
-    intervals = [wilson(int(rng.binomial(n, p)), n) for p in truths]
-    covered = np.mean([i.low <= p <= i.high for i, p in zip(intervals, truths, strict=True)])
+    drawn = [wilson(int(rng.binomial(n, p)), n) for p in truths]
+    covered = np.mean([i.low <= p <= i.high for i, p in zip(drawn, truths, strict=True)])
     assert 0.93 <= covered <= 0.97
 
 
@@ -75,3 +81,9 @@ def test_bootstrap_is_seeded():
 def test_percentiles_leave_undefined_values_out():
     assert percentile_interval(np.array([math.nan, 0.5, 0.5])) == Interval(0.5, 0.5)
     assert math.isnan(percentile_interval(np.array([math.nan])).low)
+
+
+def test_one_sample_gives_no_interval():
+    interval = bootstrap(np.array([[1.0, 2.0]]), ratio)["ratio"]
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)

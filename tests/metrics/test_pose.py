@@ -49,7 +49,7 @@ def coco_scores(folder, samples):
 def test_ap_and_oks_agree_with_pycocotools(tmp_path):
     metric = PoseMetric()
     rng = np.random.default_rng(5)
-    samples = [people(rng, i) for i in range(40)]
+    samples = [people(rng, i) for i in range(200)]
     # a small person counts too: COCO's AP over all areas has no lower bound
     samples[3] = (pair("small", samples[3][0].target, area=300.0), samples[3][1])
     rows = [metric.measure(attempts, person) for person, attempts in samples]

@@ -11,7 +11,7 @@ from vdmfewshot.metrics import SegmentationMetric
 from vdmfewshot.metrics.segmentation import boundary_f, contour
 
 
-def measured(metric, sample, n=30):
+def measured(metric, sample, n=1000):
     rng = np.random.default_rng(3)
     samples = [sample(rng, i) for i in range(n)]
     return samples, [metric.measure(attempts, truth) for truth, attempts in samples]

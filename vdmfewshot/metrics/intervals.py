@@ -62,10 +62,11 @@ def bootstrap(
 
     Returns:
         the 2.5 and 97.5 percentiles by name; resamplings in which a score is undefined (NaN) are left out, and a score
-        that is always undefined gets (NaN, NaN).
+        that is always undefined gets (NaN, NaN), as do all scores of fewer than two samples: one sample resampled is
+        itself, which would pass for certainty.
     """
     n = len(statistics)
-    if n == 0:
+    if n < 2:
         names = scores(np.zeros(statistics.shape[1]))
         return dict.fromkeys(names, Interval(math.nan, math.nan))
     rng = np.random.default_rng(seed)

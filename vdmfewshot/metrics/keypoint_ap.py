@@ -57,8 +57,11 @@ def keypoint_ap(instances: list[Instance], sigmas: tuple[float, ...]) -> dict[st
 def keypoint_ap_intervals(
     instances: list[Instance], sigmas: tuple[float, ...], *, resamples: int = AP_RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Percentile bootstrap over persons; matching is done once, only the accumulation is repeated."""
-    if not instances:
+    """Percentile bootstrap over persons; matching is done once, only the accumulation is repeated.
+
+    Returns (NaN, NaN) for fewer than two persons.
+    """
+    if len(instances) < 2:
         return dict.fromkeys(_summary(None), Interval(math.nan, math.nan))
     evaluation = _evaluate(instances, sigmas)
     matched = list(evaluation.evalImgs)
