@@ -133,7 +133,7 @@ def test_broken_instance_files_are_explained(tmp_path, change, reason):
 @pytest.mark.parametrize("text", ['{"images": [NaN]}', "", "[]", "{"])
 def test_files_that_are_no_coco_json_are_refused(tmp_path, text):
     instances(tmp_path)
-    with pytest.raises(DataError, match="ann.json: not"):
+    with pytest.raises(DataError, match=r"ann\.json: not"):
         dogs(write(tmp_path, text))
 
 

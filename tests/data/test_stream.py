@@ -105,13 +105,19 @@ def test_training_clip_goes_from_input_to_target(root):
     assert torch.allclose(clip.frames[-1], y, atol=1e-6)
 
 
-@pytest.mark.parametrize(("count", "ranks"), [(7, 3), (2, 4), (6, 2)])
+@pytest.mark.parametrize(("count", "ranks"), [(7, 3), (4, 4), (6, 2)])
 def test_shards_cover_every_query_once(root, count, ranks):
     data = ready(root)
     clips = QueryClips(data.support[:1] * count, data._builder)
     shards = [list(OrderedShard(clips, ranks, rank)) for rank in range(ranks)]
     assert sorted(i for shard in shards for i in shard) == list(range(count))
     assert all(len(OrderedShard(clips, ranks, r)) == len(shards[r]) for r in range(ranks))
+
+
+def test_ranks_without_a_query_repeat_the_first(root):
+    data = ready(root)
+    clips = QueryClips(data.support[:2], data._builder)
+    assert [list(OrderedShard(clips, 4, rank)) for rank in range(4)] == [[0], [1], [0], [0]]
 
 
 class Recorder(LightningModule):

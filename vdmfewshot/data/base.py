@@ -87,8 +87,6 @@ class FewShotDataModule(LightningDataModule, ABC):
         self.variants = _at_least("variants", variants, 1)
         self.seed = _at_least("seed", seed, 0)
         self.max_queries = _at_least("max_queries", max_queries, 1)
-        # Fewer queries than ranks is normal: one ARC test input on two GPUs.
-        self.allow_zero_length_dataloader_with_multiple_devices = True
         self._support: list[Pair] | None = None
         self._queries: dict[Stage, LazyPairs] = {}
         self._resumed_batches = self._resumed_samples = 0

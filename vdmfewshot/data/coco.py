@@ -85,7 +85,9 @@ def instances_mask(segmentations: Sequence[Any], size: tuple[int, int]) -> NDArr
         if wrong:
             raise ValueError(f"a segmentation is of size {wrong[0]}, its image {list(size)} (height, width)")
         return np.asarray(coco_mask.decode(coco_mask.merge(codes))).astype(bool)
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
+    except ValueError:
+        raise
+    except Exception as error:  # pycocotools raises nothing more precise
         raise ValueError(f"a segmentation is neither a list of polygons nor a run-length code ({error})") from error
 
 

@@ -19,7 +19,7 @@ from vdmfewshot.codecs.keypoints import KeypointCodec
 from vdmfewshot.data.augment import Augmenter, PoseJitter
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.coco import find_category, image_file, load_coco
-from vdmfewshot.data.examples import Example, Splits, safe_key
+from vdmfewshot.data.examples import DataError, Example, Splits, safe_key
 from vdmfewshot.data.pictures import read_picture
 from vdmfewshot.data.sources import resolve
 from vdmfewshot.metrics.base import TaskMetric
@@ -46,11 +46,9 @@ class Window:
         """(side, side, 3) cut-out, black beyond the border."""
         crop = np.zeros((self.side, self.side, 3), dtype=np.uint8)
         height, width = picture.shape[:2]
-        rows = slice(max(0, self.top), min(height, self.top + self.side))
-        columns = slice(max(0, self.left), min(width, self.left + self.side))
-        inside = picture[rows, columns]
-        top, left = rows.start - self.top, columns.start - self.left
-        crop[top : top + inside.shape[0], left : left + inside.shape[1]] = inside
+        top, bottom = np.clip((self.top, self.top + self.side), 0, height)
+        left, right = np.clip((self.left, self.left + self.side), 0, width)
+        crop[top - self.top :, left - self.left :][: bottom - top, : right - left] = picture[top:bottom, left:right]
         return crop
 
     def points(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -144,7 +142,9 @@ class CocoPoseDataModule(FewShotDataModule):
         category = find_category(coco, self.category, path)
         joints = tuple(map(str, category.get("keypoints", ())))
         if not joints or self._joints not in ((), joints):
-            return [], [f"{path}: category {self.category!r} needs keypoint names, the same in all files; got {joints}"]
+            raise DataError(
+                [f"{path}: category {self.category!r} needs keypoint names, the same in all files; got {joints}"]
+            )
         self._joints = joints
         examples: list[Example] = []
         problems: list[str] = []

@@ -169,13 +169,15 @@ class QueryClips(Dataset[Clip]):
 class OrderedShard(DistributedSampler[int]):
     """Every R-th query for this rank, in order, without the duplicates that pad ranks to equal length.
 
-    Lightning's ``UnrepeatedDistributedSampler`` does the same but refuses fewer queries than ranks (one ARC test input
-    on two GPUs). As a ``DistributedSampler`` it is left in place by Lightning.
+    A rank without any (one ARC test input on two GPUs) repeats the first query: Lightning skips the hooks of a rank
+    without batches, and the others would wait for it for ever where records are gathered. The scorer drops repeated
+    keys. Lightning's ``UnrepeatedDistributedSampler`` does the same but refuses fewer queries than ranks; a
+    ``DistributedSampler`` is left in place by Lightning.
     """
 
     def __init__(self, dataset: QueryClips, num_replicas: int, rank: int) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
-        self.indices = range(rank, len(dataset), num_replicas)
+        self.indices = range(rank, len(dataset), num_replicas) or range(1)
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices)
