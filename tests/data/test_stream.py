@@ -1,4 +1,6 @@
-from collections import Counter
+import collections
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -82,7 +84,7 @@ def test_ranks_share_micro_batches_without_overlap(root):
 def test_all_variants_of_all_pairs_are_seen_once_an_epoch(root):
     data = ready(root, variants=4, shots=3)
     clips = [c for batch in take(data.train_dataloader(), 6) for c in batch.pairs]
-    assert Counter(pair.key for pair in clips) == Counter(
+    assert collections.Counter(pair.key for pair in clips) == collections.Counter(
         f"{p.key}.v{v}" if v else p.key for p in data.support for v in range(4)
     )
 
@@ -215,6 +217,25 @@ def test_validation_sees_queries_and_no_training_pair(root, tmp_path):
     model, _ = fit(data, tmp_path, 2, limit_train_batches=1, num_sanity_val_steps=0)
     assert model.validated == [p.key for p in data.queries("validate")] * 2
     assert not {p.key for p in data.support} & set(model.validated)
+
+
+def test_predict_visits_every_query_in_order(root, tmp_path):
+    class Predictor(Recorder):
+        def predict_step(self, batch, batch_idx):
+            return [pair.key for pair in batch.pairs]
+
+    data = ready(root, shots=1, eval_batch_size=2)
+    trainer = Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, default_root_dir=tmp_path)
+    found = trainer.predict(Predictor(), data)
+    assert [key for batch in found for key in batch] == [pair.key for pair in data.queries("predict")]
+
+
+def test_a_killed_worker_is_an_error_not_a_hang(root):
+    batches = iter(ready(root, num_workers=2).train_dataloader())
+    next(batches)
+    os.kill(batches._workers[1].pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match=r"killed|exited unexpectedly"):
+        collections.deque(batches, maxlen=0)
 
 
 def test_query_clips_hold_the_input_alone(root):

