@@ -11,7 +11,7 @@ from torch import Tensor
 from vdmfewshot.callbacks.evaluation import TaskData, decoder, gather, score_clips, still_clip
 from vdmfewshot.clip import ClipBatch
 from vdmfewshot.metrics.base import TaskMetric
-from vdmfewshot.records import Record, merge, recompute
+from vdmfewshot.records import Record, merge
 
 CEILING = "ceiling"
 BASELINES = ("copy_input", "mean_target")
@@ -25,7 +25,7 @@ class Reconstructs(Protocol):
 
 
 class References:
-    """Scores of the encoding ceiling and of trivial baselines on one data set, each sample computed once.
+    """Records of the encoding ceiling and of trivial baselines on one data set, each sample measured once.
 
     - ``ceiling``: decode(VAE(encode(truth))) of a still clip: no prediction through this VAE and codec can be
       expected to do better.
@@ -55,13 +55,9 @@ class References:
                 pair = batch.pairs[i]
                 known[pair.key] = score_clips(metric, decode, clip.unsqueeze(0), pair)
 
-    def scores(self, metric: TaskMetric) -> dict[str, dict[str, float]]:
-        """Scores of each reference by name, over all ranks. To be called on all ranks."""
-        return {name: recompute(self.gathered(name), metric) for name in self.records}
-
-    def gathered(self, name: str) -> list[Record]:
-        """Records of a reference over all ranks. To be called on all ranks."""
-        return merge(gather(list(self.records[name].values())))
+    def gathered(self) -> dict[str, list[Record]]:
+        """Records of each reference over all ranks. To be called on all ranks."""
+        return {name: merge(gather(list(known.values()))) for name, known in self.records.items()}
 
     def _ceiling(self, batch: ClipBatch, new: list[int], data: TaskData, backbone: Reconstructs) -> Tensor:
         targets = [data.codec.encode(batch.pairs[i].target, data.box(batch.pairs[i])) for i in new]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,18 @@ from vdmfewshot.callbacks.evaluation import decoder, gather, run_folder, score_c
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.callbacks.table import score_table
 from vdmfewshot.clip import ClipBatch, Pair, to_image
-from vdmfewshot.records import MANIFEST, Record, RecordWriter, merge, publish, summarize, to_json, write_atomically
+from vdmfewshot.metrics.base import TaskMetric
+from vdmfewshot.records import (
+    MANIFEST,
+    Record,
+    RecordWriter,
+    merge,
+    publish,
+    recompute,
+    summarize,
+    to_json,
+    write_atomically,
+)
 
 Stage = Literal["val", "test"]
 
@@ -134,23 +146,17 @@ class Scorer(Callback):
         self._writer.close()
         data = tasks_of(trainer)
         metric = data.make_metric()
-        # After the gathering nobody writes any more, so rank 0 may replace the ranks' files.
-        records = merge(gather(list(self._writer.records.values())))
-        manifest = merge(gather(list(self._failures.values())))
-        references = self._references[stage]
-        held_against = references.scores(metric)
+        records, manifest = (merge(gather(list(part.values()))) for part in (self._writer.records, self._failures))
+        references = self._references[stage].gathered()
         seconds = time.perf_counter() - self._started
+        rows = score_rows(metric, records, manifest, references, seconds)
         self._writer = None
-        rows = {
-            name: {**asdict(score), **{ref: scores[name] for ref, scores in held_against.items()}, "seconds": seconds}
-            for name, score in summarize(records, metric, manifest).items()
-        }
         self._log(stage, module, rows, metric.main)
-        gathered = {name: references.gathered(name) for name in references.records}
         if trainer.is_global_zero:
-            publish(self._folder, manifest, MANIFEST)
-            for name, reference in gathered.items():
+            # All ranks have closed their files before the gathering, so these may now be replaced by one.
+            for name, reference in references.items():
                 publish(self._folder, reference, f"{name}.jsonl")
+            publish(self._folder, manifest, MANIFEST)
             publish(self._folder, records)
             write_atomically(self._folder / "scores.json", json.dumps(json.loads(to_json(rows)), indent=2) + "\n")
             self._warn_of_failures(stage, records)
@@ -175,3 +181,29 @@ class Scorer(Callback):
                 f"{stage}: {len(failed)} of {len(records)} samples have no usable prediction and count as failures; "
                 f"the first is {first['key']}: {first['failure']}"
             )
+
+
+def score_rows(
+    metric: TaskMetric,
+    records: Sequence[Record],
+    manifest: Sequence[Record],
+    references: Mapping[str, Sequence[Record]],
+    seconds: float,
+) -> dict[str, dict[str, Any]]:
+    """What ``scores.json`` holds, from records alone.
+
+    Args:
+        metric: of the data set.
+        records: one per sample that was predicted.
+        manifest: one failure per sample that was expected.
+        references: records of the ceiling and the baselines by name.
+        seconds: that the evaluation took.
+
+    Returns:
+        by score: ``score``, ``low``, ``high``, ``n``, ``n_expected``, the score of each reference, ``seconds``.
+    """
+    others = {name: recompute(reference, metric) for name, reference in references.items()}
+    return {
+        name: {**asdict(score), **{other: scores[name] for other, scores in others.items()}, "seconds": seconds}
+        for name, score in summarize(records, metric, manifest).items()
+    }
