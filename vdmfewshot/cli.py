@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+import traceback
+import warnings
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import DefaultHelpFormatter, Namespace, set_parsing_settings
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -62,7 +66,19 @@ DEFAULTS: dict[str, Any] = {
     ],
 }
 
+#: warnings of libraries that are about their own insides, or about what we do on purpose
+QUIET = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning with torch 2.13
+    r"Total length of `list` across ranks is zero",  # no validation queries
+    r"Found \d+ module\(s\) in eval mode",  # the frozen backbone
+    r"The .* does not have many workers",  # a handful of clips in memory
+)
+
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+
+
+class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+    """jsonargparse's help with the line breaks of the description."""
 
 
 class FewShotCLI(LightningCLI):
@@ -166,11 +182,22 @@ def main(args: ArgsType = None) -> FewShotCLI | None:
     """Run the command line.
 
     Args:
-        args: list of arguments for use from Python; ``sys.argv[1:]`` if not given.
+        args: list of arguments for use from Python, where errors are raised; ``sys.argv[1:]`` if not given, where they
+            are printed.
 
     Returns:
         The CLI object with ``trainer``, ``model`` and ``datamodule``; ``None`` for verbs without a trainer.
     """
+    if args is not None:
+        return _run(args)
+    sys.argv[1:] = find_configs(sys.argv[1:])
+    with warnings.catch_warnings(), plain_errors():
+        for message in QUIET:
+            warnings.filterwarnings("ignore", message)
+        return _run(None)
+
+
+def _run(args: ArgsType) -> FewShotCLI | None:
     argv = sys.argv[1:] if args is None else args
     if isinstance(argv, list) and argv[:1] == ["--version"]:
         sys.stdout.write(f"vdmfewshot {__version__}\n")
@@ -186,6 +213,19 @@ def main(args: ArgsType = None) -> FewShotCLI | None:
         trainer_class=FewShotTrainer,
         seed_everything_default=0,
         auto_configure_optimizers=False,
-        parser_kwargs={"description": DESCRIPTION, "prog": "vdmfewshot"},
-        args=find_configs(argv) if isinstance(argv, list) else argv,
+        parser_kwargs={"description": DESCRIPTION, "prog": "vdmfewshot", "formatter_class": HelpFormatter},
+        args=find_configs(args) if isinstance(args, list) else args,
     )
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Show mistakes of the user, which our own code explains, as one message instead of a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if not frames or PACKAGE not in Path(frames[-1].filename).parents:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None

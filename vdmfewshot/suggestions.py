@@ -34,7 +34,7 @@ class SuggestingParser(LightningArgumentParser):
         hints = [f"unknown {word!r}: {hint}" for word, hint in suggestions(message, self._known())]
         verb = self.prog.replace(" [options]", "")
         sys.stderr.write("\n".join([f"error: {message}", *hints, f"see: {verb} --help", ""]))
-        self.exit(2)
+        raise SystemExit(2)
 
     def _known(self) -> set[str]:
         """Names of options of this parser and its subcommands, of our classes and of their arguments."""
@@ -66,11 +66,12 @@ def suggestions(message: str, known: set[str]) -> list[tuple[str, str]]:
     return found
 
 
-def _classes(roots: Iterable[type]) -> Iterator[type]:
+def _classes(roots: Iterable[Any]) -> Iterator[Any]:
     """All imported concrete subclasses that a configuration may name."""
     for root in roots:
         for cls in root.__subclasses__():
-            if cls.__module__.startswith(("vdmfewshot.", "lightning.")):
+            module: str = cls.__module__
+            if module.startswith(("vdmfewshot.", "lightning.")):
                 yield cls
                 yield from _classes([cls])
 
@@ -80,7 +81,7 @@ def _argument_names(cls: type) -> set[str]:
     names = set(inspect.signature(cls).parameters) - {"args", "kwargs"}
     if not cls.__module__.startswith("vdmfewshot."):
         return names
-    for kind in get_type_hints(cls.__init__).values():
+    for kind in get_type_hints(getattr(cls, "__init__")).values():  # noqa: B009 (mypy)
         if is_dataclass(kind):
             names.update(f.name for f in fields(kind))
     return names

@@ -164,6 +164,7 @@ def test_the_loss_of_a_perfect_prediction_is_zero(checkpoints: dict[str, Path]) 
         ((16, 32, 32), r"num_frames must be 4k\+1 for CogVideoX, got 16; nearest: 13, 17"),
         ((1, 32, 32), r"num_frames must be 4k\+1 for CogVideoX, got 1; nearest: 5, 9"),
         ((9, 36, 32), r"height must be a multiple of 8 for CogVideoX, got 36; nearest: 32, 40"),
+        ((9, 64, 32), r"height must be at most 32 for this checkpoint, got 64"),
         ((9, 32, 4), r"width must be a multiple of 8 for CogVideoX, got 4; nearest: 8, 16"),
     ],
 )

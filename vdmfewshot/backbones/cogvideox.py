@@ -75,6 +75,10 @@ class CogVideoX(Backbone):
             if side < multiple or side % multiple:
                 nearest = nearest_multiples(side, multiple)
                 raise ValueError(f"{name} must be a multiple of {multiple} for CogVideoX, got {side}; {nearest}")
+            limit = stride * int(transformer[f"sample_{name}"])
+            # Version 1.5 cuts its rotary grid out of one of the trained size; the stock pipeline fails beyond it.
+            if transformer.get("patch_size_t") and transformer["use_rotary_positional_embeddings"] and side > limit:
+                raise ValueError(f"{name} must be at most {limit} for this checkpoint, got {side}")
         if transformer.get("use_learned_positional_embeddings"):
             legal = (stride * transformer["sample_height"], stride * transformer["sample_width"])
             if (height, width) != legal:
