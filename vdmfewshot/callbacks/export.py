@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+from lightning.pytorch.utilities import rank_zero_only
 
 from vdmfewshot.adapters import save_adapter, verify_export
 from vdmfewshot.callbacks.evaluation import run_folder
