@@ -63,6 +63,15 @@ def test_inputs_without_targets_can_only_be_predicted(tmp_path):
         data.test_dataloader()
 
 
+def test_a_finished_adapter_can_be_used_on_folders_without_training_pairs(tmp_path):
+    make_pairs(tmp_path / "a" / "test", 3)
+    save(tmp_path / "b" / "queries" / "x.png", picture(0))
+    assert len(ready(tmp_path / "a", shots=5).queries("test")) == 3
+    assert len(ready(tmp_path / "b", shots=5).queries("predict")) == 1
+    save(tmp_path / "b" / "input" / "x.png", picture(1))
+    assert keys(ready(tmp_path / "b").queries("predict")) == ["x", "input-x"]
+
+
 def test_support_sets_are_nested_and_depend_on_the_seed(tmp_path):
     make_pairs(tmp_path, 12)
     by_shots = [keys(ready(tmp_path, shots=n, support_seed=5).support) for n in (1, 3, 7, 12)]
@@ -199,7 +208,7 @@ def test_wrong_folders_are_explained(tmp_path):
         ready("sample:../../data")
     make_pairs(tmp_path / "train", 2)
     (tmp_path / "input").mkdir()
-    with pytest.raises(DataError, match=r"both train/ and input/"):
+    with pytest.raises(DataError, match=r"has both input/ and one of train"):
         ready(tmp_path)
 
 

@@ -106,12 +106,13 @@ def choose_support(
 ) -> tuple[list[Example], list[Example]]:
     """The n-shot support set and the rest of the pool, which keeps its order.
 
-    The n-shot sets of one seed are nested: each is the first n of one permutation.
+    The n-shot sets of one seed are nested: each is the first n of one permutation. An empty pool (a folder to predict
+    with a finished adapter) gives an empty set.
 
     Raises:
-        ValueError: if there are fewer than ``shots`` examples.
+        ValueError: if there are examples, but fewer than ``shots``.
     """
-    if shots is not None and shots > len(pool):
+    if pool and shots is not None and shots > len(pool):
         raise ValueError(f"shots must be at most {len(pool)}, the number of labelled training pairs, got {shots}")
     order = np.random.default_rng(support_seed).permutation(len(pool))[:shots].tolist()
     rest = sorted(set(range(len(pool))) - set(order))

@@ -18,6 +18,9 @@ from vdmfewshot.data.pictures import Background, list_pictures, read_picture
 from vdmfewshot.data.readers import TargetReader
 from vdmfewshot.data.sources import SAMPLE, resolve
 
+#: sub-folders of the layout with a split
+PARTS = ("train", "val", "test")
+
 
 def match_by_name(inputs: Path, targets: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Match files of two folders by name without suffix (``a.jpg`` with ``a.png``).
@@ -71,7 +74,7 @@ class FolderDataModule(FewShotDataModule):
 
     Layouts, with the folder names of the subclass:
 
-    * ``root/train/{input,target}``, optionally ``root/val/{input,target}`` and ``root/test/{input,target}``;
+    * any of ``root/train/{input,target}``, ``root/val/{input,target}`` and ``root/test/{input,target}``;
     * ``root/{input,target}``: ``shots`` pairs train, the rest is the test set;
     * in both, optionally ``root/queries/``: inputs without target, for ``predict``;
     * ``root/input`` or ``root/queries`` alone: nothing but ``predict``.
@@ -109,17 +112,17 @@ class FolderDataModule(FewShotDataModule):
             DataError: if the folder has none of the layouts.
         """
         root = resolve(self.root)
-        flat, split = (root / self.input_folder).is_dir(), (root / "train").is_dir()
+        flat, split = (root / self.input_folder).is_dir(), any((root / part).is_dir() for part in PARTS)
         predict, problems = self._unlabelled(root / "queries") if (root / "queries").is_dir() else ([], [])
         if flat and split:
-            raise DataError([f"{root}: has both train/ and {self.input_folder}/; keep one layout"])
+            raise DataError([f"{root}: has both {self.input_folder}/ and one of {', '.join(PARTS)}; keep one layout"])
         if split:
             return self._load_split(root, predict, problems)
         if flat and (root / self.target_folder).is_dir():
             pool, wrong = self._labelled(root)
             return self._with_validation(Splits(pool, predict=predict, hold_out=True, problems=[*problems, *wrong]))
         if flat:
-            inputs, wrong = self._unlabelled(root / self.input_folder)
+            inputs, wrong = self._unlabelled(root / self.input_folder, "input-" if predict else "")
             return Splits([], predict=[*predict, *inputs], problems=[*problems, *wrong])
         if predict:
             return Splits([], predict=predict, problems=problems)
@@ -128,7 +131,7 @@ class FolderDataModule(FewShotDataModule):
 
     def _load_split(self, root: Path, predict: list[Example], problems: list[str]) -> Splits:
         labelled: dict[str, list[Example]] = {}
-        for name in ("train", "val", "test"):
+        for name in PARTS:
             present = (root / name).is_dir()
             labelled[name], wrong = self._labelled(root / name, f"{name}-") if present else ([], [])
             problems = [*problems, *wrong]
@@ -151,11 +154,11 @@ class FolderDataModule(FewShotDataModule):
         matched, problems = match_by_name(folder / self.input_folder, folder / self.target_folder)
         return [self._example(prefix, file, target) for file, target in matched], problems
 
-    def _unlabelled(self, folder: Path) -> tuple[list[Example], list[str]]:
+    def _unlabelled(self, folder: Path, prefix: str = "") -> tuple[list[Example], list[str]]:
         pictures, problems = list_pictures(folder)
         twins = [group for group in _by_stem(pictures).values() if len(group) > 1]
         problems += [f"{group[0]}: same name as {group[1].name}; rename one" for group in twins]
-        return [self._example("", file, None) for file in pictures], problems or (
+        return [self._example(prefix, file, None) for file in pictures], problems or (
             [] if pictures else [f"{folder}: no pictures"]
         )
 
