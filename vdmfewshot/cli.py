@@ -19,9 +19,11 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 # Imported so that configurations may use short class names.
 import vdmfewshot.backbones
 import vdmfewshot.callbacks.export
+import vdmfewshot.callbacks.loggers
 import vdmfewshot.callbacks.predictions
 import vdmfewshot.callbacks.progress
 import vdmfewshot.callbacks.scorer
+import vdmfewshot.callbacks.visuals
 import vdmfewshot.data.arc
 import vdmfewshot.data.pairs
 import vdmfewshot.data.pose
@@ -43,7 +45,7 @@ DESCRIPTION = """Adapt a frozen video diffusion model to a vision task from 1-30
 A first run: vdmfewshot adapt -c experiments/nuclei.yaml
 Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER (FOLDER/input and FOLDER/target)
 Compare runs: vdmfewshot report runs/*/version_*"""
-CALLBACKS = ("progress.Progress", "scorer.Scorer", "predictions.Predictions", "export.AdapterExport")
+CALLBACKS = ("progress.Progress", "scorer.Scorer", "visuals.Visuals", "predictions.Predictions", "export.AdapterExport")
 DEFAULTS: dict[str, Any] = {
     "model": {
         "class_path": "vdmfewshot.module.FewShotModule",

@@ -66,5 +66,5 @@ def _encode(checkpoint: Checkpoint, prompts: list[str], length: int) -> Tensor:
         add_special_tokens=True,
         return_tensors="pt",
     )
-    embeds: Tensor = encoder(tokens.input_ids)[0]
-    return embeds.float()
+    # One prompt at a time, so that the bits are those of the stock pipeline, whatever the batch.
+    return torch.cat([encoder(ids[None])[0] for ids in tokens.input_ids]).float()

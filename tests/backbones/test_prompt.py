@@ -1,0 +1,66 @@
+"""The text path with a real, tiny T5: equal to the stock pipeline's encode_prompt, computed once, then read from disk."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import CogVideoXImageToVideoPipeline
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+from tests.tiny import tiny_checkpoint
+from vdmfewshot.backbones.checkpoint import Checkpoint
+from vdmfewshot.backbones.prompt import SHIPPED, prompt_embeds
+
+LENGTH = 4
+
+
+@pytest.fixture
+def with_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkpoint like those on the hub: T5 encoder and tokenizer, no shipped embedding."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tiny_checkpoint(tmp_path / "checkpoint")
+    (folder / SHIPPED).unlink()
+    torch.manual_seed(0)
+    config = T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+    T5EncoderModel(config).to(torch.bfloat16).save_pretrained(folder / "text_encoder")
+    words = Tokenizer(WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, "a": 3, "mask": 4}, unk_token="<unk>"))
+    words.pre_tokenizer = Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    tokenizer.save_pretrained(folder / "tokenizer")
+    return folder
+
+
+def test_embeddings_equal_those_of_the_stock_pipeline(with_text: Path) -> None:
+    ours, negative = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH)
+    parts = {
+        "tokenizer": PreTrainedTokenizerFast.from_pretrained(with_text / "tokenizer"),
+        "text_encoder": T5EncoderModel.from_pretrained(with_text / "text_encoder", torch_dtype=torch.bfloat16),
+    }
+    stock = CogVideoXImageToVideoPipeline.from_pretrained(with_text, **parts)
+    with torch.no_grad():
+        theirs = stock.encode_prompt("a mask", "", True, max_sequence_length=LENGTH, device=torch.device("cpu"))
+    assert torch.equal(ours, theirs[0].float())
+    assert torch.equal(negative, theirs[1].float())
+    assert not torch.equal(ours, negative)
+
+
+def test_the_text_encoder_is_needed_once(with_text: Path) -> None:
+    first = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH)
+    shutil.rmtree(with_text / "text_encoder")
+    second = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH)
+    assert torch.equal(first[0], second[0])
+    with pytest.raises(FileNotFoundError, match="cannot read safetensors weights of text_encoder"):
+        prompt_embeds(Checkpoint(str(with_text)), "another text", LENGTH)
+
+
+def test_a_shipped_embedding_knows_one_prompt(tiny: Path) -> None:
+    embeds, negative = prompt_embeds(Checkpoint(str(tiny)), "", LENGTH)
+    assert embeds.shape == negative.shape == (1, LENGTH, 8)
+    with pytest.raises(ValueError, match="has no text encoder, got 'a mask'"):
+        prompt_embeds(Checkpoint(str(tiny)), "a mask", LENGTH)
