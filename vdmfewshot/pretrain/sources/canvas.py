@@ -29,6 +29,12 @@ HELD_OUT_PHOTOS = ("chelsea", "hubble_deep_field")
 """Photos kept for validation: no training clip shows them."""
 
 
+def to_frame(values: npt.ArrayLike) -> Frame:
+    """Clip values to 0..255 and truncate them to uint8."""
+    clipped: Frame = np.clip(np.asarray(values), 0, 255).astype(np.uint8)
+    return clipped
+
+
 def random_color(rng: Rng) -> Color:
     """Draw a colour: a crayon, a grey, or any RGB value."""
     kind = rng.random()
@@ -62,7 +68,7 @@ def noise_field(rng: Rng, size: int, cells: int) -> Floats:
     """A smooth random field (size, size) in 0..1 with about ``cells`` bumps a side."""
     coarse = rng.random((cells + 1, cells + 1)).astype(np.float32)
     field = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-    return np.clip(field, 0, 1).astype(np.float64)
+    return np.asarray(np.clip(field, 0, 1), np.float64)
 
 
 def blend(low: Color, high: Color, weight: Floats) -> Frame:
@@ -121,7 +127,7 @@ def _grain(rng: Rng, size: int) -> Frame:
     grain = rng.normal(0, rng.uniform(4, 30), (size, size, 1)).astype(np.float32)
     if rng.random() < 0.6:
         grain = cv2.GaussianBlur(grain, (0, 0), 1.0)[..., None] * 2
-    return np.clip(base + grain, 0, 255).astype(np.uint8)
+    return to_frame(base + grain)
 
 
 def _dots(rng: Rng, size: int) -> Frame:
@@ -177,18 +183,18 @@ def outline(rng: Rng) -> Floats:
         return np.array([[-w, -1], [w, -1], [w, -w], [1, -w], [1, w], [w, w], [w, 1], [-w, 1], [-w, w], [-1, w],
                          [-1, -w], [-w, -w]])  # fmt: skip
     radius = 0.7 + 0.3 * np.interp(np.arange(24), np.arange(0, 25, 4), np.append(r := rng.uniform(-1, 1, 6), r[0]))
-    return _on_circle(24) * radius[:, None]
+    return np.asarray(_on_circle(24) * radius[:, None])
 
 
 def _on_circle(count: int) -> Floats:
     angles = np.arange(count) * 2 * np.pi / count
-    return np.stack([np.cos(angles), np.sin(angles)], 1)
+    return np.asarray(np.stack([np.cos(angles), np.sin(angles)], 1))
 
 
 def place(points: Floats, center: Floats, scale: float, angle: float) -> Floats:
     """Scale, turn (radians) and move (K, 2) points to pixel coordinates (x, y)."""
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    return points * scale @ turn + center
+    return np.asarray(points * scale @ turn + center)
 
 
 def fill(frame: Frame, points: Floats, color: Color, smooth: bool = True) -> None:

@@ -72,7 +72,7 @@ def random_path(rng: Rng, size: int) -> Floats:
         return start + ease(rng)[:, None] * (goal - start)
     if kind < 0.65:
         line = start + np.arange(NUM_FRAMES)[:, None] * rng.uniform(-0.14, 0.14, 2) * size
-        return size - np.abs(np.mod(line, 2 * size) - size)
+        return np.asarray(size - np.abs(np.mod(line, 2 * size) - size))
     if kind < 0.8:
         return _fall(rng, start, size)
     if kind < 0.9:
