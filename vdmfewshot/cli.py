@@ -74,12 +74,13 @@ QUIET = (
     r"Total length of `list` across ranks is zero",  # no validation queries
     r"Found \d+ module\(s\) in eval mode",  # the frozen backbone
     r"The .* does not have many workers",  # a handful of clips in memory
+    r"LightningCLI's args parameter is intended",  # main() called from Python
 )
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
 
-class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
+class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
     """jsonargparse's help with the line breaks of the description."""
 
 
@@ -118,7 +119,13 @@ class FewShotCLI(LightningCLI):
             if not path.startswith(ALLOWED):
                 raise ValueError(f"class_path must be of {', '.join(ALLOWED)}…, got {path!r}: not an allowed class")
         self._require_adapter()
+        self._drop_switched_off()
         self._add_csv_logger()
+
+    def after_fit(self) -> None:
+        """Tell the shell if the fit was terminated."""
+        assert isinstance(self.trainer, FewShotTrainer)
+        self.trainer.exit_if_terminated()
 
     def _require_adapter(self) -> None:
         args = self._sub.model.get("init_args", Namespace())
@@ -128,6 +135,13 @@ class FewShotCLI(LightningCLI):
                 f"{self.config.subcommand} needs something trained: give --ckpt_path FILE or --model.adapter FOLDER "
                 f"(--model.adapter {UNTRAINED} scores the frozen backbone itself)"
             )
+
+    def _drop_switched_off(self) -> None:
+        """``enable_progress_bar: false`` and ``enable_checkpointing: false`` contradict our default callbacks."""
+        trainer = self._sub.trainer
+        switches = {"Progress": trainer.enable_progress_bar, "ModelCheckpoint": trainer.enable_checkpointing}
+        off = [name for name, on in switches.items() if on is False]
+        trainer.callbacks = [c for c in trainer.callbacks or [] if c.class_path.rpartition(".")[2] not in off]
 
     def _add_csv_logger(self) -> None:
         """Metrics always go to runs/<name>/version_<k>/metrics.csv, whatever other loggers there are."""
@@ -190,13 +204,14 @@ def main(args: ArgsType = None) -> FewShotCLI | None:
     Returns:
         The CLI object with ``trainer``, ``model`` and ``datamodule``; ``None`` for verbs without a trainer.
     """
-    if args is not None:
-        return _run(args)
-    sys.argv[1:] = find_configs(sys.argv[1:])
-    with warnings.catch_warnings(), plain_errors():
+    with warnings.catch_warnings():
         for message in QUIET:
             warnings.filterwarnings("ignore", message)
-        return _run(None)
+        if args is not None:
+            return _run(args)
+        sys.argv[1:] = find_configs(sys.argv[1:])
+        with plain_errors():
+            return _run(None)
 
 
 def _run(args: ArgsType) -> FewShotCLI | None:

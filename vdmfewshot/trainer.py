@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -19,6 +20,11 @@ class FewShotTrainer(Trainer):
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
 
+    def exit_if_terminated(self) -> None:
+        """Leave with the shell's status for SIGTERM (143); Lightning ends a terminated fit as if it were complete."""
+        if self.received_sigterm:
+            raise SystemExit(128 + signal.SIGTERM)
+
     def adapt(self, model: LightningModule, datamodule: LightningDataModule, ckpt_path: str | None = None) -> Any:
         """Fit an adapter on the support set, then score it on the test queries.
 
@@ -31,4 +37,5 @@ class FewShotTrainer(Trainer):
             What ``Trainer.test`` returns: one dictionary of scores.
         """
         self.fit(model, datamodule=datamodule, ckpt_path=ckpt_path)
+        self.exit_if_terminated()
         return self.test(model, datamodule=datamodule, verbose=False)  # the scorer prints a better table

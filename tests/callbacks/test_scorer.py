@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -14,9 +15,10 @@ from PIL import Image
 
 from tests.callbacks.tiny_task import ConvModule, SquareData, square_pair
 from vdmfewshot.callbacks.evaluation import score_clips, still_clip
+from vdmfewshot.callbacks.references import References
 from vdmfewshot.callbacks.scorer import Scorer
 from vdmfewshot.callbacks.table import score_table
-from vdmfewshot.clip import to_frame
+from vdmfewshot.clip import Clip, collate, to_frame
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics import SegmentationMetric
 from vdmfewshot.records import read_records, recompute, summarize
@@ -34,7 +36,9 @@ def module(**kwargs):
 
 
 def scores_of(folder, stage="test", step=0):
-    return json.loads((folder / "scores" / stage / f"step={step}" / "scores.json").read_text())
+    content = json.loads((folder / "scores" / stage / f"step={step}" / "scores.json").read_text())
+    assert (content["main"], content["step"]) == ("iou_dataset", step)
+    return content["scores"]
 
 
 @pytest.fixture(scope="module")
@@ -222,3 +226,15 @@ def test_two_ranks_with_five_samples_score_as_one(tested, tmp_path):
         *("ceiling.jsonl", "copy_input.jsonl", "frames", "manifest.jsonl"),
         *("mean_target.jsonl", "records.jsonl", "scores.json"),
     ]
+
+
+def test_a_truth_that_cannot_be_drawn_has_a_ceiling_of_zero() -> None:
+    """An ARC answer too large for the canvas counts against the encoding; it does not end the run."""
+    data = SquareData(n=2)
+    first, second = (data.clip(pair) for pair in data.pairs)
+    undrawable = dataclasses.replace(second.pair, target=np.zeros((3, 3), bool))  # not of the picture's size
+    references = References(("ceiling",))
+    batch = collate([first, Clip(second.frames, undrawable)])
+    references.add(batch, data, ConvModule().backbone, data.make_metric())
+    records = {record["key"]: record["attempts"] for record in references.gathered()["ceiling"]}
+    assert records == {first.pair.key: 1, undrawable.key: 0}

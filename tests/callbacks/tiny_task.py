@@ -34,6 +34,7 @@ def square_pair(index: int) -> Pair:
 
 class SquareData(LightningDataModule):
     task_name = "squares"
+    clip_shape = (FRAMES, *CANVAS)
 
     def __init__(self, n: int = 5, batch_size: int = 2) -> None:
         super().__init__()
@@ -109,6 +110,3 @@ class ConvModule(LightningModule):
         return replace(batch, generated=generated)
 
     test_step = validation_step
-
-    def transfer_batch_to_device(self, batch: ClipBatch, device: torch.device, dataloader_idx: int) -> ClipBatch:
-        return replace(batch, frames=batch.frames.to(device))

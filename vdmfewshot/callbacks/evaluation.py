@@ -28,6 +28,10 @@ class TaskData(Protocol):
     def codec(self) -> Codec[Any]:
         """How labels are drawn."""
 
+    @property
+    def clip_shape(self) -> tuple[int, int, int]:
+        """(F, H, W) of clips."""
+
     def make_metric(self) -> TaskMetric:
         """A fresh metric."""
 

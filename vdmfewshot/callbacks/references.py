@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import torch
@@ -60,8 +61,12 @@ class References:
         return {name: merge(gather(list(known.values()))) for name, known in self.records.items()}
 
     def _ceiling(self, batch: ClipBatch, new: list[int], data: TaskData, backbone: Reconstructs) -> Tensor:
-        targets = [data.codec.encode(batch.pairs[i].target, data.box(batch.pairs[i])) for i in new]
-        clips = still_clip(targets, batch.frames.shape[1]).to(batch.frames.device)
+        num_frames, height, width = data.clip_shape
+        clips = torch.full((len(new), num_frames, 3, height, width), torch.nan)
+        for clip, pair in zip(clips, (batch.pairs[i] for i in new), strict=True):
+            # A truth that cannot be drawn at all (an ARC answer too large for the canvas) stays NaN: a ceiling of 0.
+            with suppress(ValueError):
+                clip[:] = still_clip([data.codec.encode(pair.target, data.box(pair))], num_frames)[0]
         with torch.no_grad():
-            rebuilt: Tensor = backbone.reconstruct(clips)
-        return rebuilt
+            rebuilt: Tensor = backbone.reconstruct(clips.nan_to_num().to(batch.frames.device)).cpu()
+        return rebuilt.where(clips[:, :1, :1, :1, :1].isfinite(), torch.nan)
