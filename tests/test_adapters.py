@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.tiny import tiny_checkpoint
 from tests.training import adapter_weights, make_data, make_module, make_trainer
-from vdmfewshot import adapters
+from vdmfewshot import adapters, export
 from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.module import FewShotModule
@@ -28,7 +28,7 @@ def trained(tiny: Path, pairs_root: Path, tmp_path_factory: pytest.TempPathFacto
     module = make_module(tiny, lora=LoraArgs(rank=4, alpha=9))
     make_trainer(folder, 5).fit(module, datamodule=make_data(pairs_root))
     transformer = module.backbone.denoiser
-    adapters.save_adapter(folder / "adapter", transformer, CogVideoXImageToVideoPipeline, module.manifest())
+    export.save_adapter(folder / "adapter", transformer, CogVideoXImageToVideoPipeline, module.manifest())
     return module, folder / "adapter"
 
 
@@ -78,7 +78,7 @@ def test_we_load_it_and_give_the_same_output(trained: tuple[FewShotModule, Path]
 def test_verification_measures_and_leaves_everything_as_it_was(trained: tuple[FewShotModule, Path]) -> None:
     module, folder = trained
     output, weights = module.backbone.probe(), adapter_weights(module)
-    assert adapters.verify_export(folder, module.backbone) < 1e-6
+    assert export.verify_export(folder, module.backbone) < 1e-6
     assert torch.equal(module.backbone.probe(), output)
     assert adapter_weights(module).keys() == weights.keys()
 
@@ -90,7 +90,7 @@ def test_verification_notices_a_lost_alpha(trained: tuple[FewShotModule, Path], 
     file = tmp_path / "lost" / adapters.DIFFUSERS_FILE
     save_file(load_file(file), file)
     with pytest.raises(ValueError, match="gives other outputs in diffusers"):
-        adapters.verify_export(tmp_path / "lost", module.backbone)
+        export.verify_export(tmp_path / "lost", module.backbone)
 
 
 def rewrite(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
@@ -157,6 +157,13 @@ def test_empty_and_damaged_files_are_refused(copy: Path, tiny: Path) -> None:
         load(copy, tiny)
 
 
+def test_a_manifest_of_another_format_is_refused(copy: Path, tiny: Path) -> None:
+    manifest = json.loads((copy / adapters.MANIFEST_FILE).read_text())
+    (copy / adapters.MANIFEST_FILE).write_text(json.dumps({**manifest, "format": 99}))
+    with pytest.raises(ValueError, match="has format 99, this version reads 1"):
+        load(copy, tiny)
+
+
 def test_a_missing_adapter_is_an_error_before_weights(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:
     module = make_module(tiny, adapter=str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match="no adapter at"):
@@ -183,6 +190,6 @@ def test_the_adapter_is_a_function_of_the_seed(tiny: Path) -> None:
 def test_saving_again_replaces_the_folder_as_a_whole(trained: tuple[FewShotModule, Path], copy: Path) -> None:
     (copy / "stale.txt").write_text("old")
     module = trained[0]
-    adapters.save_adapter(copy, module.backbone.denoiser, CogVideoXImageToVideoPipeline, module.manifest())
+    export.save_adapter(copy, module.backbone.denoiser, CogVideoXImageToVideoPipeline, module.manifest())
     assert not (copy / "stale.txt").exists()
     assert [f.name for f in copy.parent.iterdir()] == ["adapter"], "no temporary folder is left"

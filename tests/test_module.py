@@ -128,6 +128,13 @@ if __name__ == "__main__":
 """
 
 
+def test_gradient_checkpointing_changes_nothing(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:
+    plain, _, _ = fit(tiny, pairs_root, tmp_path / "a", 3)
+    checkpointed, _, _ = fit(tiny, pairs_root, tmp_path / "b", 3, module={"gradient_checkpointing": True})
+    assert checkpointed.backbone.transformer.gradient_checkpointing
+    assert_equal(adapter_weights(plain), adapter_weights(checkpointed))
+
+
 def run_script(folder: Path, *args: object, wait: bool = True) -> subprocess.Popen[str]:
     script = folder / "script.py"
     folder.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,11 @@ from vdmfewshot.trainer import FewShotTrainer
 
 
 def make_module(checkpoint: Path, lr: float = 1e-2, **kwargs: Any) -> FewShotModule:
-    backbone = CogVideoX(str(checkpoint), dtype=kwargs.pop("dtype", "fp32"))
+    backbone = CogVideoX(
+        str(checkpoint),
+        dtype=kwargs.pop("dtype", "fp32"),
+        gradient_checkpointing=kwargs.pop("gradient_checkpointing", False),
+    )
     return FewShotModule(
         backbone,
         lora=kwargs.pop("lora", LoraArgs(rank=4, alpha=4)),

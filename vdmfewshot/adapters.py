@@ -1,29 +1,25 @@
-"""LoRA through peft: inject, read, write in the diffusers and the peft format, and refuse what does not fit."""
+"""LoRA through peft: inject it, read it from a folder, and refuse what does not fit (writing: ``export``)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vdmfewshot.rng import derive_seed
 
 ADAPTER = "default"
-#: file names that diffusers' ``load_lora_weights`` and ``PeftModel.from_pretrained`` look for
+#: the file name that diffusers' ``load_lora_weights`` looks for
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
-PEFT_FILE = "adapter_model.safetensors"
 MANIFEST_FILE = "vdmfewshot.json"
 PREFIX = "transformer."
 
@@ -74,7 +70,6 @@ class Manifest:
     task: str
     weights_sha256: str = ""
     format: int = 1
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 def inject(model: Any, args: LoraArgs, targets: str, seed: int) -> None:
@@ -121,46 +116,6 @@ def peft_config(model: Any) -> dict[str, Any]:
     return plain
 
 
-def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manifest) -> Manifest:
-    """Write the adapter for diffusers, for peft and for us, all or nothing.
-
-    Args:
-        folder: replaced as a whole if it exists.
-        model: the adapted denoiser.
-        pipeline_class: diffusers pipeline whose ``save_lora_weights`` defines the format.
-        manifest: completed with the checksum of the weights.
-
-    Returns:
-        The manifest as written.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        state, config = adapter_state(model), peft_config(model)
-        pipeline_class.save_lora_weights(
-            temporary, transformer_lora_layers=state, transformer_lora_adapter_metadata=config
-        )
-        save_file({f"base_model.model.{k}": v for k, v in state.items()}, temporary / PEFT_FILE, {"format": "pt"})
-        written = dict(config, base_model_name_or_path=manifest.backbone["path"])
-        (temporary / "adapter_config.json").write_text(json.dumps(written, indent=2, sort_keys=True))
-        manifest = Manifest(**{**asdict(manifest), "weights_sha256": sha256(temporary / DIFFUSERS_FILE)})
-        (temporary / MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True))
-        (temporary / "README.md").write_text(model_card(manifest, config))
-        _replace_folder(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return manifest
-
-
-def _replace_folder(new: Path, old: Path) -> None:
-    """Rename ``new`` to ``old``; a previous ``old`` is moved aside first and removed last."""
-    aside = new.with_name(f"{new.name}.old")
-    if old.exists():
-        os.rename(old, aside)
-    os.rename(new, old)
-    shutil.rmtree(aside, ignore_errors=True)
-
-
 def read_adapter(folder: Path) -> tuple[dict[str, Tensor], Manifest | None]:
     """Tensors (peft names) and manifest of a saved adapter; the manifest is ``None`` for one made elsewhere.
 
@@ -173,7 +128,7 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], Manifest | None]:
         raise FileNotFoundError(f"no adapter at {folder}: {DIFFUSERS_FILE} is missing")
     manifest = None
     if (folder / MANIFEST_FILE).is_file():
-        manifest = Manifest(**json.loads((folder / MANIFEST_FILE).read_text()))
+        manifest = _read_manifest(folder / MANIFEST_FILE)
         if sha256(file) != manifest.weights_sha256:
             raise ValueError(f"adapter {file} is damaged: its SHA-256 is not the one in {MANIFEST_FILE}")
     try:
@@ -183,6 +138,13 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], Manifest | None]:
     if not state:
         raise ValueError(f"adapter {file} is empty")
     return {k.removeprefix(PREFIX): v for k, v in state.items()}, manifest
+
+
+def _read_manifest(file: Path) -> Manifest:
+    content = json.loads(file.read_text())
+    if content.get("format") != Manifest.format:
+        raise ValueError(f"{file} has format {content.get('format')!r}, this version reads {Manifest.format}")
+    return Manifest(**content)
 
 
 def load_adapter(folder: Path, model: Any, base: str, codec_hash: str | None = None) -> Manifest | None:
@@ -251,70 +213,3 @@ def sha256(file: Path) -> str:
     """Hex SHA-256 of a file."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def model_card(manifest: Manifest, config: Mapping[str, Any]) -> str:
-    """Markdown with the front matter that model hubs read and the lines that load the adapter."""
-    backbone, clip = manifest.backbone, manifest.clip
-    return f"""---
-base_model: {backbone["path"]}
-library_name: diffusers
-pipeline_tag: image-to-video
-tags: [lora, peft, vdmfewshot, few-shot]
----
-
-# {manifest.task}
-
-LoRA of rank {config["r"]}, alpha {config["lora_alpha"]}, on {backbone["path"]} (fingerprint {backbone["fingerprint"]}).
-It continues an input image with its answer, drawn by `{manifest.codec["name"]}`: {clip["num_frames"]} frames of
-{clip["height"]}x{clip["width"]}, transition `{clip["transition"]}`; the answer is the last frame.
-
-```python
-pipeline = {backbone["pipeline"]}.from_pretrained("{backbone["path"]}")
-pipeline.load_lora_weights("this folder")
-```
-"""
-
-
-@torch.no_grad()
-def verify_export(folder: Path, backbone: Any) -> float:
-    """Load a saved adapter with stock diffusers beside the trained one and compare the denoiser's outputs.
-
-    Args:
-        folder: as written by ``save_adapter``.
-        backbone: holding the trained adapter; left as it was.
-
-    Returns:
-        Largest difference of the outputs relative to their largest value.
-
-    Raises:
-        ValueError: if they differ by more than rounding, or if the adapter has no effect.
-    """
-    model, name = backbone.denoiser, "verify"
-    trainable = [p for p in model.parameters() if p.requires_grad]
-    in_training = [m for m in model.modules() if m.training]
-    model.eval()  # dropout would make every output another one
-    trained = backbone.probe()
-    backbone.pipeline.load_lora_weights(folder, adapter_name=name)
-    try:
-        model.set_adapter(name)
-        reloaded = backbone.probe()
-    finally:
-        model.delete_adapters(name)
-        model.set_adapter(ADAPTER)
-        for p in trainable:
-            p.requires_grad_(True)
-    model.disable_adapters()
-    frozen = backbone.probe()
-    model.enable_adapters()
-    for module in in_training:
-        module.training = True
-    scale = float(trained.abs().max())
-    difference = float((trained - reloaded).abs().max()) / scale
-    # diffusers casts adapters to the dtype of the base; bf16 has 8 bits.
-    tolerance = 1e-5 if model.dtype == torch.float32 else 3e-2
-    if not difference <= tolerance:
-        raise ValueError(f"adapter {folder} gives other outputs in diffusers: relative difference {difference:.1e}")
-    if torch.equal(trained, frozen):
-        raise ValueError(f"adapter {folder} has no effect on the frozen model; train it for longer")
-    return difference

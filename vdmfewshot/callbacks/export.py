@@ -8,8 +8,8 @@ from pathlib import Path
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from vdmfewshot.adapters import save_adapter, verify_export
 from vdmfewshot.callbacks.evaluation import run_folder
+from vdmfewshot.export import save_adapter, verify_export
 from vdmfewshot.module import FewShotModule
 
 log = logging.getLogger(__name__)
