@@ -1,4 +1,4 @@
-"""What video models and their VAEs do to a frame, simulated independently of the codecs (frames in and out: float 0-255)."""
+"""What video models and their VAEs do to a frame (RGB 0-255), simulated independently of the codecs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def degrade(frame, level, rng):
     """Blur, chroma subsampling, JPEG, global and low-frequency colour cast, correlated noise."""
     sigma, factor, quality, cast, slow, noise = LEVELS[level]
     out = subsample_chroma(blur(frame.astype(np.float32), sigma), factor)
-    out = out + rng.normal(0, cast, 3) + low_frequency(rng, frame.shape, slow) + correlated_noise(rng, frame.shape, noise)
+    out = (
+        out + rng.normal(0, cast, 3) + low_frequency(rng, frame.shape, slow) + correlated_noise(rng, frame.shape, noise)
+    )
     return jpeg(out, quality)
 
 
@@ -65,7 +67,11 @@ def stretch(frame, factor_x, factor_y, fill):
         [[factor_x, 0, (1 - factor_x) * (width - 1) / 2], [0, factor_y, (1 - factor_y) * (height - 1) / 2]]
     )
     return cv2.warpAffine(
-        frame.astype(np.float32), matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT,
+        frame.astype(np.float32),
+        matrix,
+        (width, height),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
         borderValue=fill,
     )
 
@@ -76,7 +82,11 @@ def wobble(frame, rng, amplitude):
     field = np.clip(low_frequency(rng, frame.shape, 1.0, knots=5)[..., :2], -1, 1) * amplitude
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     return cv2.remap(
-        frame.astype(np.float32), x + field[..., 0], y + field[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        frame.astype(np.float32),
+        x + field[..., 0],
+        y + field[..., 1],
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
     )
 
 

@@ -41,7 +41,7 @@ MAX_SIDE = 30
 #: least RGB distance of mean border and mean canvas for a grid to count as drawn
 DRAWN = 45.0
 #: least share of the variance in and around the grid that the drawn grid must explain
-EXPLAINED = 0.5
+EXPLAINED = 0.6
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,11 @@ class _Fit:
     shift: Floats
     maps: Costs
     start: Floats
+
+    @property
+    def shifts(self) -> list[Floats]:
+        """The calibrated shift and, where it differs, the one that calibration started from."""
+        return [self.shift] if np.abs(self.shift - self.start).max() < 4.0 else [self.shift, self.start]
 
     @property
     def cost(self) -> float:
@@ -258,7 +263,7 @@ class GridCodec(Codec[Grid]):
         lines = grid_layout.trace_lines(fit.maps, fit.layout, self.cell, self.border)
         roles = grid_layout.role_map(lines, self.border, picture.shape[:2])
         cells = self._observe(picture, lines)
-        reading = grid_colors.read(cells, *self._colors(), fit.shift)
+        reading = grid_colors.read_shifted(cells, self._colors()[0], fit.shift)
         drawn = np.array([*self._flat_colors(reading.grid), self.canvas_colour, BORDER_COLOR], dtype=np.float32)[roles]
         return mean_shift(picture.reshape(-1, 3), drawn.reshape(-1, 3), fit.shift)
 
@@ -289,9 +294,12 @@ class GridCodec(Codec[Grid]):
         lines = grid_layout.trace_lines(fit.maps, fit.layout, self.cell, self.border)
         roles = grid_layout.role_map(lines, self.border, picture.shape[:2])
         observed = self._observe(picture, lines)
+        first = grid_colors.read_shifted(observed, self._colors()[0], fit.shift)
+        if self._explained(picture, roles, first, fit.shift) < EXPLAINED / 2:
+            return _nothing({})
         # A ghost over the canvas drags the calibrated shift along; the first estimate, from the frame's edge, does not.
         shift, reading = min(
-            ((shift, grid_colors.read(observed, *self._colors(), shift)) for shift in (fit.shift, fit.start)),
+            ((shift, grid_colors.read(observed, *self._colors(), shift)) for shift in fit.shifts),
             key=lambda pair: pair[1].residual,
         )
         centre = [

@@ -73,10 +73,10 @@ def read(observed: Floats, palette: Floats, canvas: Floats, border: Floats, shif
         border: (3,) colour of its lines.
         shift: (3,) global additive shift of the frame.
     """
-    plain = _reading(observed, palette, shift)
+    plain = read_shifted(observed, palette, shift)
     if plain.residual < _GOOD_FIT:
         return plain
-    faded = [_reading((observed - canvas - shift) / gain + canvas, palette, 0 * shift).grid for gain in _CONTRASTS]
+    faded = [read_shifted((observed - canvas - shift) / gain + canvas, palette, 0 * shift).grid for gain in _CONTRASTS]
     mixed = [_unmix(observed, palette, canvas, shift, grid) for grid in (plain.grid, *faded)]
     best = min((plain, *mixed), key=lambda reading: reading.residual)
     ghost = _see_through(observed, palette, np.stack([canvas, border]), shift)
@@ -88,7 +88,8 @@ def _see_through(observed: Floats, palette: Floats, others: Floats, shift: Float
     behind = np.concatenate([palette, others])
     readings = []
     for opacity in _OPACITIES:
-        table = shifted((1.0 - opacity) * palette[:, None] + opacity * behind[None], shift)
+        blend = (1.0 - opacity) * palette[:, None] + opacity * behind[None]
+        table = shifted(blend.astype(np.float32), shift)
         distances = squared_distances(observed, table.reshape(-1, 3)).reshape(*observed.shape[:2], *table.shape[:2])
         through = distances.argmin(axis=3)
         best = np.sqrt(distances.min(axis=3))
@@ -100,7 +101,8 @@ def _see_through(observed: Floats, palette: Floats, others: Floats, shift: Float
     return min(readings, key=lambda reading: reading.residual)
 
 
-def _reading(observed: Floats, palette: Floats, shift: Floats) -> Reading:
+def read_shifted(observed: Floats, palette: Floats, shift: Floats) -> Reading:
+    """Nearest colours under an additive shift; arguments as in ``read``."""
     colors = shifted(palette, shift)
     grid = nearest(observed, colors)
     return Reading(grid, colors[grid], _margins(observed, colors), _rms(observed - colors[grid]))
@@ -108,22 +110,20 @@ def _reading(observed: Floats, palette: Floats, shift: Floats) -> Reading:
 
 def _unmix(observed: Floats, palette: Floats, canvas: Floats, shift: Floats, grid: NDArray[np.int64]) -> Reading:
     """Alternate a fit of the observed colours on the decoded ones with decoding what the fit leaves."""
-    best: Reading | None = None
+    readings: list[Reading] = []
     seen: set[bytes] = set()
     while grid.tobytes() not in seen and len(seen) < _ROUNDS:
         seen.add(grid.tobytes())
         predicted, gains = _fit(observed, palette[grid], canvas, shift)
-        error = (observed - predicted) @ _OPPONENT.T
+        error: Floats = ((observed - predicted) @ _OPPONENT.T).astype(np.float32)
         # What a component of colour leaves unexplained says how far to trust it: chroma bleeds more than luma.
         spread = np.sqrt((error**2).mean(axis=(0, 1)) / gains**2 + _NOISE**2)
         trust = (spread.min() / spread).astype(np.float32)
         table = palette @ _OPPONENT.T * trust
         cleaned = table[grid] + error / gains * trust
-        if best is None or _rms(error) < best.residual:
-            best = Reading(grid, predicted, _margins(cleaned, table), _rms(error))
+        readings.append(Reading(grid, predicted, _margins(cleaned, table), _rms(error)))
         grid = nearest(cleaned, table)
-    assert best is not None
-    return best
+    return min(readings, key=lambda reading: reading.residual)
 
 
 def _fit(observed: Floats, colors: Floats, canvas: Floats, shift: Floats) -> tuple[Floats, Floats]:

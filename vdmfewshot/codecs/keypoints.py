@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.frame import on_canvas
-from vdmfewshot.codecs.palette import Color, max_min_palette
+from vdmfewshot.codecs.palette import Color, estimate_shift, max_min_palette, shifted
 from vdmfewshot.geometry import Letterbox
 
 Points = NDArray[np.float64]
@@ -20,6 +20,9 @@ Maps = NDArray[np.float32]
 
 #: least matched-filter response of a drawn joint; a full disc has 1, a disc half covered by its neighbours about 0.5
 MIN_RESPONSE = 0.2
+
+#: weight of the squared distance along a joint's line to its full colour, against that off the line
+_FADE = 0.12
 
 
 class KeypointCodec(Codec[Points]):
@@ -73,7 +76,7 @@ class KeypointCodec(Codec[Points]):
             ``score`` with each joint's response as ``score_0`` ... ``score_{J-1}``.
         """
         radius = self._pixels(box)
-        likeness = color_likeness(on_canvas(frame, box), np.array(self.palette, dtype=np.float32))
+        likeness = color_likeness(on_canvas(frame, box), self.palette)
         peaks, scores = matched_filter(likeness, radius)
         found = scores >= MIN_RESPONSE
         points = np.zeros((self.num_joints, 3))
@@ -135,20 +138,26 @@ def discs(centres: Points, size: tuple[int, int], radius: float) -> Maps:
     return maps
 
 
-def color_likeness(frame: NDArray[np.float32], colors: NDArray[np.float32]) -> Maps:
-    """(H, W, 3) frame and (J, 3) colours → (J, H, W) share in [0, 1] of each joint's colour in each pixel.
+def color_likeness(frame: NDArray[np.float32], palette: tuple[Color, ...]) -> Maps:
+    """(H, W, 3) frame → (J, H, W) share in [0, 1] of each joint's colour in each pixel, after a global colour shift.
 
-    A pixel belongs to the joint whose colour ray from black it is nearest to; its share is the projection on that
-    ray, so that edges that fade into the black background keep their sub-pixel weight, minus what is off the ray.
+    A pixel belongs to the joint whose line from the background colour to its own passes nearest, with a preference for
+    the full colour, since a muted colour lies near the line of a bright one. Its share is the place on that line, so
+    that edges that fade into the background keep their sub-pixel weight, minus what is off the line.
     """
-    projection = np.tensordot(frame, colors, axes=(2, 1)) / (colors**2).sum(axis=1)
-    share = np.clip(projection, 0.0, 1.0)
-    off_ray = ((frame[..., None, :] - share[..., None] * colors) ** 2).sum(axis=-1)
-    owner = off_ray.argmin(axis=-1)
-    best = np.take_along_axis(share, owner[..., None], axis=-1)[..., 0]
-    error = np.sqrt(np.take_along_axis(off_ray, owner[..., None], axis=-1)[..., 0])
-    weight = np.clip(best - error / 128.0, 0.0, 1.0)
-    return np.where(owner[None] == np.arange(len(colors))[:, None, None], weight[None], 0.0).astype(np.float32)
+    table = np.array([(0, 0, 0), *palette], dtype=np.float32)
+    table = shifted(table, estimate_shift(frame[::2, ::2].reshape(-1, 3), table))
+    flat, rays = frame.reshape(-1, 3) - table[0], table[1:] - table[0]
+    lengths = np.maximum((rays**2).sum(axis=1), 1.0)
+    along = flat @ rays.T
+    share = np.clip(along / lengths, 0.0, 1.0)
+    off_ray = (flat**2).sum(axis=1)[:, None] - 2.0 * share * along + share**2 * lengths
+    owner = (off_ray + _FADE * (1.0 - share) ** 2 * lengths).argmin(axis=1)
+    pixel = np.arange(len(flat))
+    error = np.sqrt(np.maximum(off_ray[pixel, owner], 0.0))
+    maps = np.zeros((len(palette), len(flat)), dtype=np.float32)
+    maps[owner, pixel] = np.clip(share[pixel, owner] - error / 128.0, 0.0, 1.0)
+    return maps.reshape(len(palette), *frame.shape[:2])
 
 
 def matched_filter(likeness: Maps, radius: float) -> tuple[Points, NDArray[np.float64]]:
@@ -172,26 +181,36 @@ def refine(likeness: Maps, peaks: Points, radius: float, rounds: int = 4) -> Poi
     """Sub-pixel positions of (J, 2) peaks: local centroids, corrected for what neighbouring discs cover.
 
     Where discs overlap, the visible part of a disc lies off its centre. Each round draws the discs at the current
-    estimate and moves every joint by the difference of the seen and the drawn centroid.
+    estimate and moves every joint by the difference of the seen and the drawn centroid, in a patch around its peak.
     """
+    patch = _patches(peaks, radius, likeness.shape[1:])
+    own = np.arange(len(peaks))[:, None, None]
+    seen = likeness[own, patch[1], patch[0]]
+    x, y = (indices.astype(np.float64) + 0.5 for indices in patch)
     estimate = peaks.copy()
     for _ in range(rounds):
-        drawn = discs(estimate, likeness.shape[1:], radius)
-        window = discs_window(estimate, likeness.shape[1:], radius + 2.0)
-        estimate = estimate + centroids(likeness * window, estimate) - centroids(drawn * window, estimate)
+        distance = np.hypot(x[None] - estimate[:, 0, None, None, None], y[None] - estimate[:, 1, None, None, None])
+        to_own = distance[np.arange(len(peaks)), np.arange(len(peaks))]
+        drawn = np.where(distance.argmin(axis=0) == own, np.clip(radius + 0.5 - to_own, 0.0, 1.0), 0.0)
+        window = to_own <= radius + 2.0
+        move = _centroids(seen * window, x, y, estimate) - _centroids(drawn * window, x, y, estimate)
+        estimate = estimate + np.clip(move, -radius, radius)
     return estimate
 
 
-def discs_window(centres: Points, size: tuple[int, int], radius: float) -> NDArray[np.bool_]:
-    """(J, H, W) True within ``radius`` pixels of each centre, whoever owns the pixel."""
-    x, y = _grid(size)
-    near: NDArray[np.bool_] = np.hypot(x - centres[:, 0, None, None], y - centres[:, 1, None, None]) <= radius
-    return near
+def _patches(peaks: Points, radius: float, size: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Column and row indices, each (J, P, P), of a square around every peak; squares at the edge are moved inwards."""
+    reach = int(np.ceil(radius)) + 4
+    side = [min(2 * reach + 1, length) for length in size]
+    corner = np.clip(peaks.astype(np.int64) - reach, 0, np.array([size[1] - side[1], size[0] - side[0]]))
+    columns = corner[:, 0, None, None] + np.arange(side[1])[None, None]
+    rows = corner[:, 1, None, None] + np.arange(side[0])[None, :, None]
+    shape = (len(peaks), side[0], side[1])
+    return np.broadcast_to(columns, shape), np.broadcast_to(rows, shape)
 
 
-def centroids(weights: Maps, fallback: Points) -> Points:
-    """(J, H, W) weights → (J, 2) centroids x, y in pixels; ``fallback`` where a map is empty."""
-    x, y = _grid(weights.shape[1:])
+def _centroids(weights: NDArray[np.floating[Any]], x: Points, y: Points, fallback: Points) -> Points:
+    """(J, P, P) weights at positions x, y → (J, 2) centroids; ``fallback`` where a patch is empty."""
     total = weights.sum(axis=(1, 2), dtype=np.float64)
     sums = np.stack([(weights * x).sum(axis=(1, 2)), (weights * y).sum(axis=(1, 2))], axis=1)
     return np.where(total[:, None] > 0.0, sums / np.maximum(total, 1e-9)[:, None], fallback)

@@ -125,19 +125,22 @@ def mean_shift(pixels: Floats, colors: Floats, guess: Floats) -> Floats:
 
 
 def estimate_shift(pixels: Floats, palette: Sequence[Color] | Floats, rounds: int = 4) -> Floats:
-    """Global additive colour shift of (N, 3) pixels that show colours of a palette.
+    """Global additive colour shift of (N, 3) pixels that show colours of a palette, whichever they are.
 
-    Alternates nearest colour and ``mean_shift``, as the papers' decoder does with cell means (arXiv 2510.24448).
+    Alternates nearest colour and the median difference per channel, as the papers' decoder does with cell means
+    (arXiv 2510.24448). Saturated values are left out, and a channel in which under 5 % remain has no shift.
 
     Returns:
-        (3,) shift in RGB units.
+        (3,) shift within ±``MAX_SHIFT`` RGB units.
     """
     colors = np.asarray(palette, dtype=np.float32)
+    inside = (pixels > 1.0) & (pixels < 254.0)
     shift = np.zeros(3, dtype=np.float32)
     for _ in range(rounds):
-        index = nearest(pixels, shifted(colors, shift))
-        update = mean_shift(pixels, colors[index], shift)
+        difference = pixels - colors[nearest(pixels, shifted(colors, shift))]
+        medians = [np.median(difference[inside[:, c], c]) if inside[:, c].mean() > 0.05 else 0.0 for c in range(3)]
+        update = np.clip(np.array(medians, dtype=np.float32), -MAX_SHIFT, MAX_SHIFT)
         if np.abs(update - shift).max() < 0.5:
-            return update
+            break
         shift = update
     return shift
