@@ -30,14 +30,13 @@ import vdmfewshot.data.pose
 import vdmfewshot.data.segmentation
 import vdmfewshot.pretrain  # noqa: F401
 from vdmfewshot import __version__
+from vdmfewshot.allowlist import check_classes, read_safely
 from vdmfewshot.checkpoint import verify
 from vdmfewshot.module import UNTRAINED
 from vdmfewshot.report import report
 from vdmfewshot.suggestions import SuggestingParser
 from vdmfewshot.trainer import FewShotTrainer
 
-#: where a configuration may take classes from: ours, Lightning's, and PyTorch's optimisers and schedulers
-ALLOWED = ("vdmfewshot.", "lightning.", "torch.optim.")
 #: extra folders are looked up here, so that an installed wheel finds experiments/… from anywhere
 PACKAGE = Path(__file__).parent
 DESCRIPTION = """Adapt a frozen video diffusion model to a vision task from 1-30 labelled examples.
@@ -78,6 +77,7 @@ QUIET = (
 )
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
+read_safely()
 
 
 class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
@@ -115,9 +115,7 @@ class FewShotCLI(LightningCLI):
 
     def before_instantiate_classes(self) -> None:
         """Check class paths and that there is something to evaluate; give the run its folder."""
-        for path in class_paths(self._sub.as_dict()):
-            if not path.startswith(ALLOWED):
-                raise ValueError(f"class_path must be of {', '.join(ALLOWED)}…, got {path!r}: not an allowed class")
+        check_classes(self._sub.as_dict())
         self._require_adapter()
         self._drop_switched_off()
         self._add_csv_logger()
@@ -170,18 +168,6 @@ class FewShotCLI(LightningCLI):
         if files:
             return files[-1]
         return str(self._sub.data.class_path).rpartition(".")[2].removesuffix("DataModule").lower()
-
-
-def class_paths(config: Any) -> Iterator[str]:
-    """Every ``class_path`` anywhere in a configuration."""
-    if isinstance(config, dict):
-        if isinstance(config.get("class_path"), str):
-            yield config["class_path"]
-        for value in config.values():
-            yield from class_paths(value)
-    elif isinstance(config, list | tuple):
-        for value in config:
-            yield from class_paths(value)
 
 
 def find_configs(args: Sequence[str]) -> list[str]:

@@ -19,19 +19,22 @@ from vdmfewshot.backbones.base import Backbone
 #: what jsonargparse says of a word that it does not know
 UNKNOWN = re.compile(
     r"Option '([\w.]+)' is not accepted|unrecognized arguments: --([\w.]+)|[Kk]ey '([\w.]+)' is not expected"
-    r"|dot import path string: (\w+)"
+    r"|does not accept option '([\w.]+)'|Expected a path but (\w+) either|dot import path string: (\w+)"
 )
 ROOTS = (LightningModule, LightningDataModule, Backbone, Callback, Logger)
 
 
 class SuggestingParser(LightningArgumentParser):
-    """``LightningArgumentParser`` with short error messages that end in "did you mean …?"."""
+    """``LightningArgumentParser`` with short error messages that end in "did you mean …?"; no abbreviated options."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **{"allow_abbrev": False, **kwargs})
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Print the message, the nearest valid names and where help is; exit with status 2."""
         if not self.exit_on_error:
             super().error(message, ex)
-        hints = [f"unknown {word!r}: {hint}" for word, hint in suggestions(message, self._known())]
+        hints = [f"unknown {word!r}: {hint}" for word, hint in dict.fromkeys(suggestions(message, self._known()))]
         verb = self.prog.replace(" [options]", "")
         sys.stderr.write("\n".join([f"error: {message}", *hints, f"see: {verb} --help", ""]))
         raise SystemExit(2)
@@ -54,13 +57,14 @@ def suggestions(message: str, known: set[str]) -> list[tuple[str, str]]:
     by_ending: dict[str, set[str]] = {}
     for name in known:
         by_ending.setdefault(name.rpartition(".")[2].lower(), set()).add(name)
+    right = {"class_path", "init_args", *(name.rpartition(".")[2] for name in known)}
     found = []
     for match in UNKNOWN.finditer(message):
         word = next(group for group in match.groups() if group)
         # A wrong key with a value arrives as "trainr.max_steps": any part of it may be the misspelt one.
         for part in reversed(word.split(".")):
-            near = [] if part in known else difflib.get_close_matches(part.lower(), by_ending, n=2, cutoff=0.6)
-            if near and part.lower() not in by_ending:
+            near = [] if part in right else difflib.get_close_matches(part.lower(), by_ending, n=2, cutoff=0.6)
+            if near:
                 found.append((word, "did you mean " + " or ".join(min(by_ending[n], key=len) for n in near) + "?"))
                 break
     return found

@@ -42,7 +42,8 @@ class Scorer(Callback):
     Logged, per score of the data module's metric: ``val/<name>``, ``val/<name>_low`` and ``val/<name>_high`` (95 %),
     and once ``val/n``, ``val/ceiling/<main>``, ``val/copy_input/<main>`` and ``val/mean_target/<main>``; ``test/...``
     likewise. On disk, in ``<run>/scores/{val,test}/step=N``: ``records.jsonl`` (one record per sample),
-    ``manifest.jsonl`` (what each sample counts as if its record is lost), ``scores.json`` and the lossless last frames.
+    ``manifest.jsonl`` (what each sample counts as if its record is lost), ``scores.json`` (``task``, ``main``,
+    ``step``, ``fit_seconds`` of this process and ``scores`` by name) and the lossless last frames.
 
     Every sample is in the denominator: a missing or non-finite prediction is a failure, never a gap. Duplicates that
     pad ranks to equal length are dropped by key. All ranks compute scores from all records, so they are those of one
@@ -63,11 +64,20 @@ class Scorer(Callback):
         self._failures: dict[str, Record] = {}
         self._folder = Path()
         self._started = 0.0
+        self._fit_started = self._fit_seconds = 0.0
         self._table: Any = None
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the references of an earlier run, which may have had other data."""
         self._references = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._fit_started = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop the clock: what the adapter cost, validation included."""
+        self._fit_seconds = time.perf_counter() - self._fit_started
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the records."""
@@ -158,7 +168,14 @@ class Scorer(Callback):
                 publish(self._folder, reference, f"{name}.jsonl")
             publish(self._folder, manifest, MANIFEST)
             publish(self._folder, records)
-            write_atomically(self._folder / "scores.json", json.dumps(json.loads(to_json(rows)), indent=2) + "\n")
+            content = {
+                "task": data.task_name,
+                "main": metric.main,
+                "step": trainer.global_step,
+                "fit_seconds": self._fit_seconds,
+                "scores": rows,
+            }
+            write_atomically(self._folder / "scores.json", json.dumps(json.loads(to_json(content)), indent=2) + "\n")
             self._warn_of_failures(stage, records)
         if stage == "test":
             self._table = score_table(f"{data.task_name}, step {trainer.global_step}", rows, metric.main)
@@ -190,7 +207,7 @@ def score_rows(
     references: Mapping[str, Sequence[Record]],
     seconds: float,
 ) -> dict[str, dict[str, Any]]:
-    """What ``scores.json`` holds, from records alone.
+    """The ``scores`` of ``scores.json``, from records alone.
 
     Args:
         metric: of the data set.

@@ -1,9 +1,9 @@
-"""One table of scores for a terminal."""
+"""Tables of scores for a terminal."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,30 +14,50 @@ REFERENCES = (("ceiling", "ceiling"), ("copy\ninput", "copy_input"), ("mean\ntar
 
 
 def score_table(title: str, scores: Mapping[str, Mapping[str, Any]], main: str | None = None) -> Table:
-    """Scores with their 95 % intervals beside the encoding ceiling and the trivial baselines.
+    """Scores of one run with their 95 % intervals beside the encoding ceiling and the trivial baselines.
 
     Args:
         title: above the table.
         scores: by name, each with the fields of ``scores.json``.
         main: the row to stress, shown first.
     """
+    table = _table(title, "")
+    for name in sorted(scores, key=lambda name: name != main):
+        table.add_row(name, *_cells(scores[name]), style="bold" if name == main else None)
+    return table
+
+
+def runs_table(rows: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Table:
+    """Main scores of many runs, with the same columns.
+
+    Args:
+        rows: name of the run, name of the score, and its fields as in ``scores.json``.
+    """
+    table = _table("test scores", "run", "metric")
+    for run, metric, row in rows:
+        table.add_row(run, metric, *_cells(row))
+    return table
+
+
+def _table(title: str, *names: str) -> Table:
+    """A table of left-aligned names and right-aligned numbers."""
     # Narrow enough for 80 columns, which is what a terminal has that does not say.
     table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("", no_wrap=True)
+    for name in names:
+        table.add_column(name, no_wrap=True)
     for heading in ("score", "95 %\ninterval", *(heading for heading, _ in REFERENCES), "n", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name in sorted(scores, key=lambda name: name != main):
-        row = scores[name]
-        table.add_row(
-            name,
-            _number(row["score"]),
-            _interval(row["low"], row["high"]),
-            *(_number(row.get(field)) for _, field in REFERENCES),
-            f"{row['n']}/{row['n_expected']}",
-            f"{row['seconds']:.0f}",
-            style="bold" if name == main else None,
-        )
     return table
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    return [
+        _number(row["score"]),
+        _interval(row["low"], row["high"]),
+        *(_number(row.get(field)) for _, field in REFERENCES),
+        f"{row['n']}/{row['n_expected']}",
+        f"{row['seconds']:.0f}",
+    ]
 
 
 def _interval(low: float | None, high: float | None) -> str:

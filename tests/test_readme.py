@@ -1,0 +1,115 @@
+"""Every command and every snippet of the documentation works."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.runs import options, run
+from vdmfewshot.cli import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+HUB_ID = "zai-org/CogVideoX1.5-5B-I2V"
+
+
+def fenced(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+LINES = [line for block in fenced("bash") for line in block.splitlines() if not line.startswith("#")]
+COMMANDS = [line for line in LINES if line.startswith("vdmfewshot ") and not line.startswith("vdmfewshot report")]
+INLINE = re.findall(r"`(--[\w.]+[ =][^`]+)`", README)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny: Path, pairs_root: Path) -> Path:
+    """A folder in which the README's commands are typed: experiments, ``my_task``, and a run of each name."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "experiments").symlink_to(ROOT / "experiments")
+    shutil.copytree(pairs_root, folder / "my_task")
+    run("adapt", *options(tiny, folder / "runs", folder / "my_task"), "--name", "my_task")
+    shutil.copytree(folder / "runs/my_task", folder / "runs/nuclei-5b")
+    return folder
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    with pytest.raises(SystemExit) as stop:
+        main([*shlex.split(command)[1:], "--print_config"])
+    captured = capsys.readouterr()
+    assert stop.value.code == 0, captured.err
+    assert "trainer:" in captured.out
+
+
+@pytest.mark.parametrize("option", INLINE)
+def test_options_in_the_text_exist(option: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "FOLDER").mkdir()
+    experiment = "arc" if "paper_parity" in option else "nuclei"
+    base = ["-c", str(ROOT / f"experiments/{experiment}.yaml")]
+    if option.startswith("--data.") and "init_args" not in option:
+        base = ["--data", "PairsDataModule", "--data.root", "x"]
+    with pytest.raises(SystemExit) as stop:
+        main(["adapt", *base, *shlex.split(option), "--print_config"])
+    assert stop.value.code == 0, capsys.readouterr().err
+
+
+def test_report_of_the_readme(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(place)
+    (command,) = [line for line in LINES if line.startswith("vdmfewshot report")]
+    main(shlex.split(command)[1:])
+    assert "runs/my_task/version_0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", [line for line in LINES if line.startswith("make ")])
+def test_make_targets_exist(command: str) -> None:
+    done = subprocess.run([*shlex.split(command), "-n"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_help_lists_every_target() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert phony is not None
+    assert set(re.findall(r"^make (\w+)", done.stdout, flags=re.MULTILINE)) == set(phony.group(1).split())
+
+
+def test_ci_runs_the_test_command_of_the_readme() -> None:
+    script = ROOT / ".ci" / "run"
+    assert script.stat().st_mode & 0o111, "not executable"
+    assert "make test" in LINES
+    assert script.read_text().rstrip().endswith("exec make test")
+
+
+@pytest.mark.parametrize("snippet", fenced("python"), ids=lambda s: s.split("\n", 1)[0])
+def test_snippets_run(snippet: str, place: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a tiny checkpoint instead of the large one; ``main`` gets the same as options."""
+    monkeypatch.chdir(place)
+    code = snippet.replace(HUB_ID, str(tiny)).replace("torch.bfloat16", "torch.float32")
+    small = ["--model.init_args.backbone.init_args.path", str(tiny), "--data.init_args.height", "32"]
+    small += ["--data.init_args.width", "32", "--trainer.precision", "32"]
+    code = code.replace('overlay/debug.yaml"]', f'overlay/debug.yaml", *{small!r}]')
+    scope: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    if "pipeline" in scope:
+        assert scope["pipeline"].get_active_adapters()  # type: ignore[attr-defined]
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README + (ROOT / "CONTRIBUTING.md").read_text()):
+        assert target.startswith("https://arxiv.org/") or (ROOT / target).exists(), target
+
+
+def test_files_named_for_contributors_exist() -> None:
+    """Those of the invented examples (depth, ltx) excepted."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for file in re.findall(r"`((?:vdmfewshot|tests|experiments)/[\w/.-]+\.(?:py|yaml))`", text):
+        assert (ROOT / file).exists() != ("depth" in file or "ltx" in file), file
