@@ -13,8 +13,8 @@ from rich.console import Console
 
 from vdmfewshot.callbacks.table import runs_table
 
-#: a terminal that does not say how wide it is must not cost columns of the table
-MIN_WIDTH = 140
+#: a narrow terminal may break lines of the table, but must not cost it columns
+WIDTH = 1000
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,8 @@ def report(args: Sequence[str]) -> None:
     found = {score.run.resolve(): score for folder in folders for score in read_runs(folder)}
     if not found:
         parser.error("no test scores below these folders; run `vdmfewshot adapt` or `vdmfewshot test` first")
-    console = Console()
     rows = [(str(score.run), score.metric, {**score.row, "seconds": score.seconds}) for score in found.values()]
-    console.print(runs_table(rows), width=max(MIN_WIDTH, console.width))
+    Console(width=WIDTH).print(runs_table(rows))
 
 
 def read_runs(folder: Path) -> list[RunScore]:
