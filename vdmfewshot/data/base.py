@@ -21,6 +21,7 @@ from vdmfewshot.data.examples import LazyPairs, Splits, choose_support, evenly_s
 from vdmfewshot.data.stream import ClipBuilder, ClipStream, OrderedShard, QueryClips, StreamLoader
 from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics.base import TaskMetric
+from vdmfewshot.rng import run_seed
 from vdmfewshot.transition import TransitionName
 
 Stage = Literal["validate", "test", "predict"]
@@ -48,7 +49,7 @@ class FewShotDataModule(LightningDataModule, ABC):
         num_workers: loader processes per loader; the order of samples does not depend on it.
         variants: augmented versions of each training pair, the pair itself included; a finite number, so that their
             latents are cached.
-        seed: seed of order and augmentation.
+        seed: seed of order and augmentation; ``seed_everything`` if not given.
         max_queries: at most this many queries a stage, evenly spaced over all of them; all if not given.
     """
 
@@ -71,7 +72,7 @@ class FewShotDataModule(LightningDataModule, ABC):
         eval_batch_size: int = 8,
         num_workers: int = 0,
         variants: int = 1,
-        seed: int = 0,
+        seed: int | None = None,
         max_queries: int | None = None,
     ) -> None:
         super().__init__()
@@ -85,7 +86,7 @@ class FewShotDataModule(LightningDataModule, ABC):
         self.eval_batch_size = _at_least("eval_batch_size", eval_batch_size, 1)
         self.num_workers = _at_least("num_workers", num_workers, 0)
         self.variants = _at_least("variants", variants, 1)
-        self.seed = _at_least("seed", seed, 0)
+        self.seed = _at_least("seed", run_seed(seed), 0)
         self.max_queries = _at_least("max_queries", max_queries, 1)
         self._support: list[Pair] | None = None
         self._queries: dict[Stage, LazyPairs] = {}
