@@ -1,4 +1,4 @@
-"""The text path with a real, tiny T5: equal to the stock pipeline's encode_prompt, computed once, then read from disk."""
+"""The text path with a real, tiny T5: equal to the stock encode_prompt, computed once, then read from disk."""
 
 from __future__ import annotations
 
