@@ -93,7 +93,9 @@ def test_ci_runs_the_test_command_of_the_readme() -> None:
 def test_snippets_run(snippet: str, place: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a tiny checkpoint instead of the large one; ``main`` gets the same as options."""
     monkeypatch.chdir(place)
-    code = snippet.replace(HUB_ID, str(tiny)).replace("torch.bfloat16", "torch.float32")
+    code = snippet.replace(HUB_ID, str(tiny)).replace(
+        "torch.bfloat16", "torch.float32, text_encoder=None, tokenizer=None"
+    )
     small = ["--model.init_args.backbone.init_args.path", str(tiny), "--data.init_args.height", "32"]
     small += ["--data.init_args.width", "32", "--trainer.precision", "32"]
     code = code.replace('overlay/debug.yaml"]', f'overlay/debug.yaml", *{small!r}]')

@@ -32,6 +32,7 @@ import vdmfewshot.pretrain  # noqa: F401
 from vdmfewshot import __version__
 from vdmfewshot.allowlist import check_classes, read_safely
 from vdmfewshot.checkpoint import verify
+from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.module import UNTRAINED
 from vdmfewshot.report import report
 from vdmfewshot.suggestions import SuggestingParser
@@ -42,7 +43,7 @@ PACKAGE = Path(__file__).parent
 DESCRIPTION = """Adapt a frozen video diffusion model to a vision task from 1-30 labelled examples.
 
 A first run: vdmfewshot adapt -c experiments/nuclei.yaml
-Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER (FOLDER/input and FOLDER/target)
+Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER --data.shots 4 (FOLDER/input, FOLDER/target)
 Compare runs: vdmfewshot report runs/*/version_*"""
 CALLBACKS = ("progress.Progress", "scorer.Scorer", "visuals.Visuals", "predictions.Predictions", "export.AdapterExport")
 DEFAULTS: dict[str, Any] = {
@@ -124,6 +125,16 @@ class FewShotCLI(LightningCLI):
         """Tell the shell if the fit was terminated."""
         assert isinstance(self.trainer, FewShotTrainer)
         self.trainer.exit_if_terminated()
+
+    def before_adapt(self) -> None:
+        """Refuse to train for a score when nothing is left to score."""
+        data = self.datamodule
+        data.setup("fit")
+        if isinstance(data, FewShotDataModule) and not data.queries("test"):
+            raise ValueError(
+                f"{data.task_name}: adapt trains and then scores, but there is nothing to score: {len(data.support)} "
+                f"pairs are shots; keep some with --data.shots {max(1, len(data.support) - 1)}, or use `vdmfewshot fit`"
+            )
 
     def _require_adapter(self) -> None:
         args = self._sub.model.get("init_args", Namespace())
