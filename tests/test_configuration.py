@@ -99,7 +99,7 @@ def test_illegal_values_name_the_rule_before_weights_are_read(
 @pytest.mark.parametrize(
     ("yaml", "nearest"),
     [
-        ("trainer: {max_stps: 4}", "max_steps"),
+        ("trainer: {max_stps: 4}", "trainer.max_steps"),
         ("modle: {class_path: FewShotModule}", "model"),
         ("model: {class_path: FewShotModul}", "FewShotModule"),
         ("model: {class_path: FewShotModule, init_args: {lora: {rnk: 4}}}", "rank"),
