@@ -300,7 +300,7 @@ class GridCodec(Codec[Grid]):
         # A ghost over the canvas drags the calibrated shift along; the first estimate, from the frame's edge, does not.
         shift, reading = min(
             ((shift, grid_colors.read(observed, *self._colors(), shift)) for shift in fit.shifts),
-            key=lambda pair: pair[1].residual,
+            key=lambda pair: pair[1].cost,
         )
         centre = [
             (length - side * (self.cell + self.border) - self.border) // 2

@@ -38,12 +38,15 @@ class Reading:
         colors: (h, w, 3) cell colours as the fitted model predicts them, RGB units.
         margins: (h, w) how clearly the best colour beats the second, 0 to 1.
         residual: root mean square of observed minus predicted colours, RGB units.
+        cost: -2 log posterior up to a constant: squared error in units of the typical error, plus how far the colour
+            model lies from none in units of its prior. By error alone a few cells fit any colours.
     """
 
     grid: NDArray[np.int64]
     colors: Floats
     margins: Floats
     residual: float
+    cost: float
 
 
 def observe(frame: Floats, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> Floats:
@@ -64,7 +67,7 @@ def read(observed: Floats, palette: Floats, canvas: Floats, border: Floats, shif
 
     An additive shift first: it is what real video models do. Where it leaves a residual, richer models are tried:
     gain, bleed between neighbours, offset and linear colour cast around a prior of none, started at full and at reduced
-    contrast; and another grid that shines through. The one that leaves least wins, a ghost only by far.
+    contrast; and another grid that shines through. The most probable one wins, a ghost only where it leaves far less.
 
     Args:
         observed: (h, w, 3) colours of the cells, RGB 0-255.
@@ -78,7 +81,7 @@ def read(observed: Floats, palette: Floats, canvas: Floats, border: Floats, shif
         return plain
     faded = [read_shifted((observed - canvas - shift) / gain + canvas, palette, 0 * shift).grid for gain in _CONTRASTS]
     mixed = [_unmix(observed, palette, canvas, shift, grid) for grid in (plain.grid, *faded)]
-    best = min((plain, *mixed), key=lambda reading: reading.residual)
+    best = min((plain, *mixed), key=lambda reading: reading.cost)
     ghost = _see_through(observed, palette, np.stack([canvas, border]), shift)
     return ghost if ghost.residual < _GHOST_GAIN * best.residual else best
 
@@ -97,7 +100,7 @@ def _see_through(observed: Floats, palette: Floats, others: Floats, shift: Float
         colors = table[grid, np.take_along_axis(through, grid[..., None], axis=2)[..., 0]]
         first, second = np.moveaxis(np.sort(best, axis=2)[..., :2], 2, 0)
         margins = (second - first) / np.maximum(second + first, 1.0)
-        readings.append(Reading(grid, colors, margins, _rms(observed - colors)))
+        readings.append(Reading(grid, colors, margins, _rms(observed - colors), _cost(observed - colors)))
     return min(readings, key=lambda reading: reading.residual)
 
 
@@ -105,7 +108,8 @@ def read_shifted(observed: Floats, palette: Floats, shift: Floats) -> Reading:
     """Nearest colours under an additive shift; arguments as in ``read``."""
     colors = shifted(palette, shift)
     grid = nearest(observed, colors)
-    return Reading(grid, colors[grid], _margins(observed, colors), _rms(observed - colors[grid]))
+    error = observed - colors[grid]
+    return Reading(grid, colors[grid], _margins(observed, colors), _rms(error), _cost(error))
 
 
 def _unmix(observed: Floats, palette: Floats, canvas: Floats, shift: Floats, grid: NDArray[np.int64]) -> Reading:
@@ -114,29 +118,32 @@ def _unmix(observed: Floats, palette: Floats, canvas: Floats, shift: Floats, gri
     seen: set[bytes] = set()
     while grid.tobytes() not in seen and len(seen) < _ROUNDS:
         seen.add(grid.tobytes())
-        predicted, gains = _fit(observed, palette[grid], canvas, shift)
+        predicted, gains, penalty = _fit(observed, palette[grid], canvas, shift)
         error: Floats = ((observed - predicted) @ _OPPONENT.T).astype(np.float32)
         # What a component of colour leaves unexplained says how far to trust it: chroma bleeds more than luma.
         spread = np.sqrt((error**2).mean(axis=(0, 1)) / gains**2 + _NOISE**2)
         trust = (spread.min() / spread).astype(np.float32)
         table = palette @ _OPPONENT.T * trust
         cleaned = table[grid] + error / gains * trust
-        readings.append(Reading(grid, predicted, _margins(cleaned, table), _rms(error)))
+        cost = _cost(error) + penalty
+        readings.append(Reading(grid, predicted, _margins(cleaned, table), _rms(error), cost))
         grid = nearest(cleaned, table)
-    return min(readings, key=lambda reading: reading.residual)
+    return min(readings, key=lambda reading: reading.cost)
 
 
-def _fit(observed: Floats, colors: Floats, canvas: Floats, shift: Floats) -> tuple[Floats, Floats]:
+def _fit(observed: Floats, colors: Floats, canvas: Floats, shift: Floats) -> tuple[Floats, Floats, float]:
     """Maximum a posteriori fit of gain, bleed, offset and linear cast, for luma and for both chroma axes.
 
     Returns:
-        predicted (h, w, 3) RGB colours, and the (3,) gain of a cell's own colour per luma-chroma component.
+        predicted (h, w, 3) RGB colours, the (3,) gain of a cell's own colour per luma-chroma component, and the squared
+        length of the solution in units of its prior.
     """
     base = shifted(colors, shift)
     target = (observed - base) @ _OPPONENT.T
     fields = [_neighbours(colors @ _OPPONENT.T, canvas @ _OPPONENT.T, k) for k in range(3)]
     change = np.zeros_like(target)
     gains = np.ones(3, dtype=np.float32)
+    penalty = 0.0
     for components in ((0,), (1, 2)):
         shared = np.concatenate([fields[k] for k in components])
         own = np.kron(np.eye(len(components)), _cast(observed.shape[:2]))
@@ -146,11 +153,12 @@ def _fit(observed: Floats, colors: Floats, canvas: Floats, shift: Floats) -> tup
         wanted = np.concatenate([target[..., k].ravel() for k in components])
         normal = design.T @ design + _NOISE**2 * np.eye(design.shape[1])
         solution = np.linalg.solve(normal, design.T @ wanted)
+        penalty += float(solution @ solution)
         for k, part in zip(components, np.split(design @ solution, len(components)), strict=True):
             change[..., k] = part.reshape(change.shape[:2])
             gains[k] = 1.0 + solution[0] * _GAIN - 4.0 * (solution[1] + solution[2]) * _BLEED
     predicted: Floats = np.clip(base + change @ _OPPONENT, 0.0, 255.0).astype(np.float32)
-    return predicted, np.clip(gains, 0.3, 1.5)
+    return predicted, np.clip(gains, 0.3, 1.5), penalty
 
 
 def _neighbours(colors: Floats, canvas: Floats, component: int) -> NDArray[np.float64]:
@@ -177,6 +185,10 @@ def _margins(observed: Floats, colors: Floats) -> Floats:
     apart = np.linalg.norm(colors[order[..., 0]] - colors[order[..., 1]], axis=-1)
     margins: Floats = np.clip((pair[..., 1] - pair[..., 0]) / np.maximum(apart, 1.0), 0.0, 1.0)
     return margins
+
+
+def _cost(error: Floats) -> float:
+    return float(np.sum(error.astype(np.float64) ** 2) / _NOISE**2)
 
 
 def _rms(error: Floats) -> float:
