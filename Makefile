@@ -23,7 +23,7 @@ demo: $(VENV)/.vdmfewshot ## Install; adapt the embedded model to a real ARC, se
 	@ls -1 runs/demo/*/version_*/pictures/test/*.png
 
 test: lint ## Install with development tools; lint, types and the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.vdmfewshot-dev ## Check style and types
 	$(BIN)/ruff check .
