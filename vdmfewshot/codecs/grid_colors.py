@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,8 @@ _CONTRASTS = (0.85, 0.7)
 #: opacities of a ghost that are tried, and the share of the next-best residual that it must get below
 _OPACITIES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
 _GHOST_GAIN = 0.4
+#: difference, RGB units, above which a pixel says nothing about a colour cast
+_MAX_CAST = 60.0
 #: most alternations of fitting and decoding
 _ROUNDS = 12
 #: residual below which an additive shift explains a grid fully, RGB units
@@ -110,6 +113,16 @@ def read_shifted(observed: Floats, palette: Floats, shift: Floats) -> Reading:
     grid = nearest(observed, colors)
     error = observed - colors[grid]
     return Reading(grid, colors[grid], _margins(observed, colors), _rms(error), _cost(error))
+
+
+def slow_cast(picture: Floats, drawn: Floats) -> Floats:
+    """(H, W, 3) slowly varying part of picture minus drawn, where they roughly agree, RGB units."""
+    error = picture - drawn
+    trusted = (np.abs(error).max(axis=2, keepdims=True) < _MAX_CAST).astype(np.float32)
+    sigma = max(picture.shape[:2]) / 8.0
+    total, weight = (cv2.GaussianBlur(field, (0, 0), sigma) for field in (error * trusted, trusted))
+    field: Floats = total / np.maximum(weight, 0.05)[..., None]
+    return field
 
 
 def _unmix(observed: Floats, palette: Floats, canvas: Floats, shift: Floats, grid: NDArray[np.int64]) -> Reading:

@@ -1,0 +1,204 @@
+"""Finding a drawn grid on a frame and reading its cells: everything between pixels and values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from vdmfewshot.codecs import grid_colors, grid_layout
+from vdmfewshot.codecs.grid_colors import Reading
+from vdmfewshot.codecs.grid_layout import TRUNCATE, Axis, Costs, Layout
+from vdmfewshot.codecs.palette import MAX_SHIFT, mean_shift, shifted, squared_distances
+
+Floats = NDArray[np.float32]
+Lines = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+#: cost of a border pixel that is half something else, as a share of a fully wrong one
+BLURRED = 0.1
+#: share of the variance around a grid below which a frame is not looked at more closely
+HOPELESS = 0.22
+
+
+@dataclass(frozen=True)
+class Located:
+    """A located grid: the frame it was found in, cost per size, place, shift (and the first estimate of it)."""
+
+    picture: Floats
+    costs: Floats
+    layout: Layout
+    shift: Floats
+    maps: Costs
+    start: Floats
+
+    def plain(self, picture: Floats) -> bool:
+        """Whether calibration left the frame and its first shift as they were."""
+        return self.picture is picture and float(np.abs(self.shift - self.start).max()) < 4.0
+
+    @property
+    def cost(self) -> float:
+        """Cost of the best size, in fully wrong pixels."""
+        return float(self.costs.min())
+
+
+@dataclass(frozen=True)
+class GridReader:
+    """Render-and-compare with one drawing style.
+
+    Attributes:
+        cell: side of a cell in pixels.
+        border: width of a line in pixels.
+        cells: (10, 3) RGB of the values.
+        canvas: (3,) RGB around the grid.
+        line: (3,) RGB of the lines.
+    """
+
+    cell: int
+    border: int
+    cells: Floats
+    canvas: Floats
+    line: Floats
+
+    def locate(self, picture: Floats, rows: Axis, columns: Axis) -> Located:
+        """Best size, offset and shift: each candidate shift is located, then the best re-estimated.
+
+        Last, what the best leaves unexplained over wide areas is taken off as a slowly varying cast, if that helps.
+        """
+        fits = [self._fit(picture, shift, rows, columns) for shift in self._candidate_shifts(picture)]
+        best = min(fits, key=lambda fit: fit.cost)
+        start = best.shift
+        for _ in range(4):
+            shift = mean_shift(picture.reshape(-1, 3), self._draw(best).reshape(-1, 3), best.shift)
+            if np.abs(shift - best.shift).max() < 1.0:
+                break
+            again = self._fit(picture, shift, rows, columns)
+            if again.cost >= best.cost:
+                break
+            best = again
+        flat = picture - grid_colors.slow_cast(picture, shifted(self._draw(best), best.shift))
+        even = self._fit(flat, best.shift, rows, columns)
+        return replace(min(best, even, key=lambda fit: fit.cost), start=start)
+
+    def _candidate_shifts(self, picture: Floats) -> list[Floats]:
+        """No shift, and those under which a side of the frame shows canvas or, for a grid that fills it, border."""
+        sides = (picture[:2], picture[-2:], picture[:, :2], picture[:, -2:])
+        candidates: list[Floats] = [np.zeros(3, dtype=np.float32)]
+        for color in (self.canvas, self.line):
+            for side in sides:
+                shift = np.median(side.reshape(-1, 3), axis=0) - color
+                new = all(np.abs(shift - other).max() > 12.0 for other in candidates)
+                if np.abs(shift).max() <= MAX_SHIFT and new:
+                    candidates.append(shift.astype(np.float32))
+        return candidates
+
+    def _fit(self, picture: Floats, shift: Floats, rows: Axis, columns: Axis) -> Located:
+        maps = self._maps(picture, shift)
+        costs, offsets = grid_layout.best_layouts(grid_layout.layout_costs(maps, rows, columns), rows, columns)
+        row, column = np.unravel_index(int(costs.argmin()), costs.shape)
+        layout = _layout(rows, columns, int(row), int(column), offsets)
+        return Located(picture, costs, layout, shift, maps, start=shift)
+
+    def _maps(self, picture: Floats, shift: Floats) -> Costs:
+        """Truncated squared distance of every pixel to canvas, border and its nearest cell colour.
+
+        A thin line blurs: half border, half what is beside it, costs ``BLURRED`` more than the pure colour.
+        """
+        pure = np.concatenate([self.cells, self.canvas[None], self.line[None]])
+        table = shifted(np.concatenate([pure, (pure[:11] + pure[11]) / 2.0]), shift)
+        costs = np.minimum(squared_distances(picture, table) / TRUNCATE**2, 1.0)
+        blurred = np.minimum(costs[..., 12:].min(axis=-1) + BLURRED, 1.0)
+        return Costs(
+            canvas=costs[..., 10], border=np.minimum(costs[..., 11], blurred), cell=costs[..., :10].min(axis=-1)
+        )
+
+    def _draw(self, fit: Located) -> Floats:
+        """Unshifted rendering of the grid that is read where ``fit`` found it: cells, borders and canvas."""
+        lines = grid_layout.trace_lines(fit.maps, fit.layout, self.cell, self.border)
+        roles = grid_layout.role_map(lines, self.border, fit.picture.shape[:2])
+        reading = grid_colors.read_shifted(self._observe(fit.picture, lines), self.cells, fit.shift)
+        drawn: Floats = np.concatenate([self.cells[reading.grid.ravel()], self.canvas[None], self.line[None]])[roles]
+        return drawn
+
+    def _observe(self, picture: Floats, lines: Lines) -> Floats:
+        pixels = [
+            grid_layout.cell_pixels(positions, self.cell, self.border, length)
+            for positions, length in zip(lines, picture.shape[:2], strict=True)
+        ]
+        return grid_colors.observe(picture, pixels[0], pixels[1])
+
+    def prefer(self, fit: Located, size: tuple[int, int], rows: Axis, columns: Axis) -> Located:
+        """The layout of the rule's size, if it costs at most half a grid line more than the best."""
+        if size[0] not in rows.sizes or size[1] not in columns.sizes:
+            return fit
+        row, column = int(np.searchsorted(rows.sizes, size[0])), int(np.searchsorted(columns.sizes, size[1]))
+        costs, offsets = grid_layout.best_layouts(grid_layout.layout_costs(fit.maps, rows, columns), rows, columns)
+        if costs[row, column] - costs.min() > 0.5 * min(fit.layout.size) * (self.cell + self.border):
+            return fit
+        return replace(fit, costs=costs, layout=_layout(rows, columns, row, column, offsets))
+
+    def read(self, picture: Floats, fit: Located) -> tuple[Reading | None, dict[str, float]]:
+        """Values of the located grid, ``None`` where it explains next to nothing, and what the guards need.
+
+        Returns:
+            reading, and ``explained``, ``contrast``, ``residual``, ``cell_margin``, ``size_margin``, ``dx``, ``dy``.
+        """
+        lines = grid_layout.trace_lines(fit.maps, fit.layout, self.cell, self.border)
+        roles = grid_layout.role_map(lines, self.border, picture.shape[:2])
+        first = grid_colors.read_shifted(self._observe(fit.picture, lines), self.cells, fit.shift)
+        if self._explained(fit.picture, roles, first, fit.shift) < HOPELESS:
+            return None, {}
+        # A ghost drags the calibrated shift along and is no cast: the frame as it came competes.
+        views = [(fit.picture, fit.shift)] + ([] if fit.plain(picture) else [(picture, fit.start)])
+        colors = (self.cells, self.canvas, self.line)
+        readings = [grid_colors.read(self._observe(view, lines), *colors, shift) for view, shift in views]
+        best = min(range(len(views)), key=lambda k: readings[k].cost)
+        (picture, shift), reading = views[best], readings[best]
+        details = {
+            "explained": self._explained(picture, roles, reading, shift),
+            "contrast": self._contrast(picture, roles, shift),
+            "residual": reading.residual,
+            "cell_margin": float(reading.margins.min()),
+            "size_margin": _size_margin(fit, self.cell + self.border),
+        }
+        return reading, details | self._displacement(fit.layout, picture.shape)
+
+    def _displacement(self, layout: Layout, shape: tuple[int, ...]) -> dict[str, float]:
+        """Pixels by which the grid lies right of (``dx``) and below (``dy``) the centre."""
+        pitch = self.cell + self.border
+        top, left = (
+            (length - side * pitch - self.border) // 2 for length, side in zip(shape[:2], layout.size, strict=True)
+        )
+        return {"dx": float(layout.offset[1] - left), "dy": float(layout.offset[0] - top)}
+
+    def _explained(self, picture: Floats, roles: NDArray[np.int64], reading: Reading, shift: Floats) -> float:
+        """Share of the variance that the drawn grid explains within one cell around it; negative for nonsense."""
+        reach = 2 * (self.cell + self.border) + 1
+        near = cv2.dilate((roles > -2).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+        fixed = shifted(np.stack([self.canvas, self.line]), shift)
+        drawn = np.concatenate([reading.colors.reshape(-1, 3), fixed])[roles[near]]
+        seen = picture[near]
+        error = float(((seen - drawn) ** 2).sum(dtype=np.float64))
+        total = float(((seen - seen.mean(axis=0)) ** 2).sum(dtype=np.float64))
+        return 1.0 - error / max(total, 1.0)
+
+    def _contrast(self, picture: Floats, roles: NDArray[np.int64], shift: Floats) -> float:
+        """Distance of mean border and mean canvas colour; to the expected canvas where the grid fills the frame."""
+        border = picture[roles == -1].mean(axis=0)
+        outside = picture[roles == -2]
+        canvas = outside.mean(axis=0) if len(outside) else shifted(self.canvas[None], shift)[0]
+        return float(np.linalg.norm(border - canvas))
+
+
+def _layout(rows: Axis, columns: Axis, row: int, column: int, offsets: NDArray[np.int64]) -> Layout:
+    top, left = offsets[row, column].tolist()
+    return Layout((int(rows.sizes[row]), int(columns.sizes[column])), (top, left))
+
+
+def _size_margin(fit: Located, pitch: int) -> float:
+    """Cost of the second-best size minus that of the best, as a share of one wrong row or column; at most 1."""
+    if fit.costs.size == 1:
+        return 1.0
+    first, second = np.partition(fit.costs.ravel(), 1)[:2]
+    return float(np.clip((second - first) / (pitch * pitch * min(fit.layout.size)), 0.0, 1.0))
