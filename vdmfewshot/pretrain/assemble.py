@@ -33,6 +33,11 @@ def assemble(vae_folder: Path, folder: Path, scaling_factor: float) -> None:
     vae = AutoencoderKLCogVideoX.from_pretrained(vae_folder)
     vae.register_to_config(scaling_factor=scaling_factor, invert_scale_latents=True)
     vae.to(torch.bfloat16).save_pretrained(folder / "vae")
+    for file in folder.glob("*/config.json"):
+        # Where the parts lay on the machine that trained them is nobody's business.
+        config = json.loads(file.read_text())
+        config.pop("_name_or_path", None)
+        file.write_text(json.dumps(config, indent=2) + "\n")
     index = {**MODEL_INDEX, "_diffusers_version": diffusers.__version__}
     (folder / "model_index.json").write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
