@@ -19,7 +19,7 @@ Points = NDArray[np.float64]
 Maps = NDArray[np.float32]
 
 #: least matched-filter response of a drawn joint; a full disc has 1, a disc half covered by its neighbours about 0.5
-MIN_RESPONSE = 0.2
+MIN_RESPONSE = 0.15
 
 #: weight of the squared distance along a joint's line to its full colour, against that off the line
 _FADE = 0.12
