@@ -55,7 +55,7 @@ def test_people_come_back_within_a_fraction_of_a_pixel(seed, source):
     assert (found[~seen] == 0).all()
     errors = np.linalg.norm(found[:, :2] - truth[:, :2], axis=1) * box.scale
     assert errors[seen & (gap > 5)].max(initial=0.0) < 0.8
-    assert errors[seen & apart].max(initial=0.0) < 2.6
+    assert errors[seen & apart].max(initial=0.0) < KeypointCodec().radius * 128  # still within its disc
     if seen.any():
         assert np.median(errors[seen]) < 0.3
 

@@ -26,6 +26,8 @@ _OPACITIES = (0.1, 0.15, 0.2, 0.25, 0.3, 0.35)
 _GHOST_GAIN = 0.4
 #: difference, RGB units, above which a pixel says nothing about a colour cast
 _MAX_CAST = 60.0
+#: side of the coarse lattice on which a slow cast is estimated
+_LATTICE = 32
 #: most alternations of fitting and decoding
 _ROUNDS = 12
 #: residual below which an additive shift explains a grid fully, RGB units
@@ -119,9 +121,12 @@ def slow_cast(picture: Floats, drawn: Floats) -> Floats:
     """(H, W, 3) slowly varying part of picture minus drawn, where they roughly agree, RGB units."""
     error = picture - drawn
     trusted = (np.abs(error).max(axis=2, keepdims=True) < _MAX_CAST).astype(np.float32)
-    sigma = max(picture.shape[:2]) / 8.0
-    total, weight = (cv2.GaussianBlur(field, (0, 0), sigma) for field in (error * trusted, trusted))
-    field: Floats = total / np.maximum(weight, 0.05)[..., None]
+    height, width = picture.shape[:2]
+    # A slow field is the same on a coarse lattice, where a wide Gaussian costs nothing.
+    coarse = (min(_LATTICE, width), min(_LATTICE, height))
+    planes = cv2.resize(np.concatenate([error * trusted, trusted], axis=2), coarse, interpolation=cv2.INTER_AREA)
+    smooth = cv2.GaussianBlur(planes, (0, 0), _LATTICE / 8.0)
+    field: Floats = cv2.resize(smooth[..., :3] / np.maximum(smooth[..., 3:], 0.05), (width, height))
     return field
 
 

@@ -16,10 +16,10 @@ from vdmfewshot.codecs.palette import MAX_SHIFT, mean_shift, shifted, squared_di
 Floats = NDArray[np.float32]
 Lines = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-#: cost of a border pixel that is half something else, as a share of a fully wrong one
-BLURRED = 0.1
 #: share of the variance around a grid below which a frame is not looked at more closely
 HOPELESS = 0.22
+#: share of fully wrong pixels below which no colour cast is looked for
+CLEAN = 0.005
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class GridReader:
             if again.cost >= best.cost:
                 break
             best = again
+        if best.cost < CLEAN * picture.shape[0] * picture.shape[1]:
+            return replace(best, start=start)
         flat = picture - grid_colors.slow_cast(picture, shifted(self._draw(best), best.shift))
         even = self._fit(flat, best.shift, rows, columns)
         return replace(min(best, even, key=lambda fit: fit.cost), start=start)
@@ -101,17 +103,10 @@ class GridReader:
         return Located(picture, costs, layout, shift, maps, start=shift)
 
     def _maps(self, picture: Floats, shift: Floats) -> Costs:
-        """Truncated squared distance of every pixel to canvas, border and its nearest cell colour.
-
-        A thin line blurs: half border, half what is beside it, costs ``BLURRED`` more than the pure colour.
-        """
-        pure = np.concatenate([self.cells, self.canvas[None], self.line[None]])
-        table = shifted(np.concatenate([pure, (pure[:11] + pure[11]) / 2.0]), shift)
+        """Truncated squared distance of every pixel to canvas, border and its nearest cell colour."""
+        table = shifted(np.concatenate([self.cells, self.canvas[None], self.line[None]]), shift)
         costs = np.minimum(squared_distances(picture, table) / TRUNCATE**2, 1.0)
-        blurred = np.minimum(costs[..., 12:].min(axis=-1) + BLURRED, 1.0)
-        return Costs(
-            canvas=costs[..., 10], border=np.minimum(costs[..., 11], blurred), cell=costs[..., :10].min(axis=-1)
-        )
+        return Costs(canvas=costs[..., 10], border=costs[..., 11], cell=costs[..., :10].min(axis=-1))
 
     def _draw(self, fit: Located) -> Floats:
         """Unshifted rendering of the grid that is read where ``fit`` found it: cells, borders and canvas."""

@@ -87,10 +87,9 @@ def _smallest_gap(colors: NDArray[np.int64]) -> int:
 
 def squared_distances(pixels: Floats, colors: Floats) -> Floats:
     """(..., 3) pixels and (K, 3) colours → (..., K) squared RGB distances."""
-    flat = pixels.reshape(-1, 3)
-    # One matrix product instead of a (..., K, 3) array of differences; float64 keeps small distances exact.
-    wide, table = flat.astype(np.float64), colors.astype(np.float64)
-    squares = (wide**2).sum(axis=1)[:, None] - 2.0 * wide @ table.T + (table**2).sum(axis=1)
+    # One matrix product instead of a (..., K, 3) array of differences, centred on grey to keep float32 exact enough.
+    flat, table = pixels.reshape(-1, 3) - np.float32(128.0), colors - np.float32(128.0)
+    squares = (flat**2).sum(axis=1)[:, None] - 2.0 * flat @ table.T + (table**2).sum(axis=1)
     distances: Floats = np.maximum(squares, 0.0).astype(np.float32).reshape(*pixels.shape[:-1], len(colors))
     return distances
 
