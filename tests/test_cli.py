@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import shutil
@@ -209,3 +210,10 @@ def test_module_and_version_from_a_shell(tmp_path: Path) -> None:
     assert wrong.returncode == 2
     assert "error: test needs something trained" in wrong.stderr
     assert "Traceback" not in wrong.stderr
+
+
+def test_the_console_script_reports_success(args: list[str], work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script that returns its result makes the shell see a failure: sys.exit(object) is status 1."""
+    monkeypatch.setattr(sys, "argv", ["vdmfewshot", "fit", *args, "--name", "script"])
+    (script,) = importlib.metadata.entry_points(group="console_scripts", name="vdmfewshot")
+    assert script.load()() is None

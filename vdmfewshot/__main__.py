@@ -1,6 +1,6 @@
 """``python -m vdmfewshot``."""
 
-from vdmfewshot.cli import main
+from vdmfewshot.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

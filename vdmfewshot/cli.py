@@ -243,3 +243,8 @@ def plain_errors() -> Iterator[None]:
             raise
         sys.stderr.write(f"error: {error}\n")
         raise SystemExit(2) from None
+
+
+def run() -> None:
+    """Console script: ``main`` without its result, which a shell would take for a failure."""
+    main()
