@@ -72,6 +72,8 @@ DEFAULTS: dict[str, Any] = {
 QUIET = (
     r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning with torch 2.13
     r"Total length of `list` across ranks is zero",  # no validation queries
+    r"Already found a `peft_config` attribute",  # verification loads the adapter a second time, and
+    r"Adapter verify was active which is now deleted",  # removes it again
     r"Found \d+ module\(s\) in eval mode",  # the frozen backbone
     r"The .* does not have many workers",  # a handful of clips in memory
     r"LightningCLI's args parameter is intended",  # main() called from Python
