@@ -8,8 +8,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from vdmfewshot.backbones.checkpoint import Checkpoint
-
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -48,7 +46,6 @@ def test_five_pairs_on_a_tiny_model(tiny: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (Path(Checkpoint("embedded").location) / "transformer").is_dir(), reason="no embedded weights")
 def test_five_pairs_as_it_is(tmp_path: Path) -> None:
     (source,) = [c.source for c in nbformat.read(NOTEBOOKS[0], as_version=4).cells if "steps = 200" in c.source]
     notebook = execute(NOTEBOOKS[0], tmp_path, source)

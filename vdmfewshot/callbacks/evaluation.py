@@ -13,7 +13,7 @@ from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdmfewshot.clip import Pair, to_image
+from vdmfewshot.clip import Pair, to_frame, to_image
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics.base import TaskMetric
@@ -115,5 +115,5 @@ def tasks_of(trainer: Trainer) -> TaskData:
 
 def still_clip(frames: Sequence[NDArray[np.uint8]], num_frames: int) -> Tensor:
     """(H, W, 3) images → (B, F, 3, H, W) clips in [-1, 1] in which nothing moves."""
-    batch = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    batch = torch.stack([to_frame(frame) for frame in frames])
     return batch.unsqueeze(1).repeat(1, num_frames, 1, 1, 1)
