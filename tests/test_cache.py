@@ -18,7 +18,7 @@ class CountingEncoder:
 
     def __call__(self, frames: Tensor) -> Latents:
         self.encoded += len(frames)
-        return Latents(frames.mean(2, keepdim=True), frames[:, :1, :1] * 2)
+        return Latents(frames.mean(2, keepdim=True), {"image": frames[:, :1, :1] * 2})
 
 
 def batch(*shifts: int) -> ClipBatch:
@@ -34,7 +34,7 @@ def test_each_clip_is_encoded_once() -> None:
     assert torch.equal(first.x0[1], again.x0[0])
     expected = encode(batch(1, 2, 0).frames)
     assert torch.equal(again.x0, expected.x0)
-    assert torch.equal(again.condition, expected.condition)
+    assert torch.equal(again.condition["image"], expected.condition["image"])
 
 
 def test_a_second_run_reads_from_disk(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_another_encoder_has_other_entries(tmp_path: Path) -> None:
 def test_foreign_and_damaged_entries_are_refused(tmp_path: Path) -> None:
     LatentCache("vae", tmp_path).get(batch(0), CountingEncoder())
     (file,) = tmp_path.glob("*/*.safetensors")
-    save_tensors(file, {"x0": torch.zeros(1), "condition": torch.zeros(1)}, {"frames": "other", "encoder": "vae"})
+    save_tensors(file, {"x0": torch.zeros(1), "condition.image": torch.zeros(1)}, {"frames": "other", "encoder": "vae"})
     with pytest.raises(ValueError, match="stale or foreign"):
         LatentCache("vae", tmp_path).get(batch(0), CountingEncoder())
     file.write_bytes(b"not a tensor")

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from diffusers import CogVideoXDDIMScheduler
+from diffusers import CogVideoXDDIMScheduler, FlowMatchEulerDiscreteScheduler
 
-from vdmfewshot.objective import VPrediction, append_dims, draw_noise, loss_per_sample
+from vdmfewshot.objective import FlowMatching, VPrediction, append_dims, draw_noise, loss_per_sample
 from vdmfewshot.rng import derive_seed, named_generator, run_seed
 
 SCHEDULER = CogVideoXDDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=1.0)
@@ -28,6 +28,22 @@ def test_x0_follows_from_velocity() -> None:
 def test_timesteps_cover_the_schedule() -> None:
     t = OBJECTIVE.timestep(torch.tensor([0.0, 0.5, 0.9999999]))
     assert t.tolist() == [0, 500, 999]
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0])
+def test_flow_matching_equals_the_stock_scheduler(shift: float) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    objective = FlowMatching(shift)
+    u = torch.linspace(1, 1000, 1000).flip(0) / 1000
+    torch.testing.assert_close(objective.timestep(u), scheduler.timesteps, rtol=1e-5, atol=1e-3)
+    x0, eps = torch.randn(2, 3, 2, 4, 4)
+    t = scheduler.timesteps[[0, 500, 999]]
+    torch.testing.assert_close(objective.corrupt(x0, eps, t), scheduler.scale_noise(x0, t, eps))
+    # One Euler step along the target ends where the corruption at the next timestep is.
+    stepped = scheduler.step(objective.target(x0[:1], eps[:1], t[:1]), t[0], objective.corrupt(x0[:1], eps[:1], t[:1]))
+    torch.testing.assert_close(
+        stepped.prev_sample, objective.corrupt(x0[:1], eps[:1], scheduler.timesteps[1:2]), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_losses_are_per_sample_and_in_fp32() -> None:

@@ -15,6 +15,10 @@ from torch import Tensor
 from vdmfewshot.backbones.base import Latents
 from vdmfewshot.clip import ClipBatch
 
+#: of the entries; another number makes old ones misses
+FORMAT = 2
+CONDITION = "condition."
+
 
 def cache_home() -> Path:
     """``$XDG_CACHE_HOME/vdmfewshot``, by default ``~/.cache/vdmfewshot``."""
@@ -67,7 +71,7 @@ class LatentCache:
     def _file(self, digest: str) -> Path | None:
         if self.folder is None:
             return None
-        name = hashlib.sha256(f"{digest}{self.fingerprint}".encode()).hexdigest()
+        name = hashlib.sha256(f"{FORMAT}{digest}{self.fingerprint}".encode()).hexdigest()
         return self.folder / name[:2] / f"{name}.safetensors"
 
     def _read(self, digest: str) -> Latents | None:
@@ -77,18 +81,20 @@ class LatentCache:
         try:
             with safe_open(file, framework="pt") as f:
                 found = f.metadata() or {}
-                tensors = {k: f.get_tensor(k) for k in ("x0", "condition")}
+                tensors = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118 (no mapping)
+            x0 = tensors.pop("x0")
         except Exception as error:
             raise ValueError(f"latent cache entry {file} is damaged ({error}); delete it") from error
         expected = self._metadata(digest)
         if found != expected:
             raise ValueError(f"latent cache entry {file} is stale or foreign: {found} is not {expected}; delete it")
-        return Latents(**tensors)
+        return Latents(x0, {k.removeprefix(CONDITION): v for k, v in tensors.items()})
 
     def _write(self, digest: str, latents: Latents) -> None:
         file = self._file(digest)
         if file is not None:
-            save_tensors(file, {"x0": latents.x0, "condition": latents.condition}, self._metadata(digest))
+            condition = {CONDITION + k: v for k, v in latents.condition.items()}
+            save_tensors(file, {"x0": latents.x0, **condition}, self._metadata(digest))
 
     def _metadata(self, digest: str) -> dict[str, str]:
         return {"frames": digest, "encoder": self.fingerprint}

@@ -153,7 +153,8 @@ class FewShotModule(LightningModule):
         u, eps = draw_noise(run_seed(self.seed), batch.ordinals, x0.shape[1:])
         t, eps = objective.timestep(u).to(x0.device), eps.to(x0.device)
         prediction = self.backbone.denoise(objective.corrupt(x0, eps, t), t, latents.condition)
-        return loss_per_sample(prediction, objective.target(x0, eps, t))
+        free = slice(self.backbone.given_latents, None)
+        return loss_per_sample(prediction[:, free], objective.target(x0, eps, t)[:, free])
 
     def latents(self, batch: ClipBatch) -> Latents:
         """Cached latents of the batch; the VAE runs on clips never seen before."""

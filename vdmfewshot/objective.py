@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +15,19 @@ from vdmfewshot.rng import named_generator
 def append_dims(v: Tensor, x: Tensor) -> Tensor:
     """Reshape (B,) ``v`` so that it broadcasts against (B, ...) ``x``."""
     return v.view(-1, *[1] * (x.ndim - 1))
+
+
+class Objective(Protocol):
+    """What is noised how, and what the network is to predict."""
+
+    def timestep(self, u: Tensor) -> Tensor:
+        """Uniform u in [0, 1), shape (B,) → timesteps in the network's own unit, shape (B,)."""
+
+    def corrupt(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t of clean latents x₀ and noise ε."""
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """What the network's prediction at (x_t, t) is compared with."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +59,33 @@ class VPrediction:
     def _alpha_sigma(self, x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         alpha_bar = append_dims(self.alphas_cumprod.to(x.device, torch.float32)[t], x)
         return alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+
+
+@dataclass(frozen=True)
+class FlowMatching:
+    """Rectified flow (Liu et al. 2023; Esser et al. 2024, section 3): the objective of LTX-Video and Wan.
+
+    Attributes:
+        shift: s of σ = s u / (1 + (s - 1) u), Esser et al. eq. 23; above 1 more samples are drawn where noise is high.
+            diffusers' exponential ("dynamic") shift by μ is the same with s = exp(μ).
+        num_train_timesteps: t = σ · this.
+    """
+
+    shift: float = 1.0
+    num_train_timesteps: int = 1000
+
+    def timestep(self, u: Tensor) -> Tensor:
+        """Uniform u in [0, 1), shape (B,) → t = 1000 σ in [0, 1000), floating point, shape (B,)."""
+        return self.num_train_timesteps * self.shift * u / (1 + (self.shift - 1) * u)
+
+    def corrupt(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """x_t = (1 - σ) x₀ + σ ε."""
+        sigma = append_dims(t / self.num_train_timesteps, x0)
+        return (1 - sigma) * x0 + sigma * eps
+
+    def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
+        """The flow's velocity ε - x₀."""
+        return eps - x0
 
 
 def loss_per_sample(prediction: Tensor, target: Tensor) -> Tensor:

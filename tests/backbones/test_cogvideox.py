@@ -125,7 +125,7 @@ def test_first_frame_latent_is_scaled_as_the_checkpoint_says(
 ) -> None:
     backbone = load(checkpoints[version])
     frames = torch.rand(1, 9, 3, 32, 32) * 2 - 1
-    condition = backbone.encode(frames).condition
+    condition = backbone.encode(frames).condition["image"]
     z = backbone.vae.encode(frames[:, :1].permute(0, 2, 1, 3, 4)).latent_dist.mode()[:, :, 0]
     torch.testing.assert_close(condition[:, 0], z * factor)
     assert not condition[:, 1:].any()

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from tests.tiny import tiny_checkpoint
 from vdmfewshot.backbones.checkpoint import Checkpoint
-from vdmfewshot.backbones.prompt import SHIPPED, prompt_embeds
+from vdmfewshot.backbones.prompt import SHIPPED, prompt_embeds, t5
 
 LENGTH = 4
 
@@ -37,7 +37,8 @@ def with_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_embeddings_equal_those_of_the_stock_pipeline(with_text: Path) -> None:
-    ours, negative = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH)
+    tensors = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH, t5)
+    ours, negative = tensors["prompt_embeds"], tensors["negative_prompt_embeds"]
     parts = {
         "tokenizer": PreTrainedTokenizerFast.from_pretrained(with_text / "tokenizer"),
         "text_encoder": T5EncoderModel.from_pretrained(with_text / "text_encoder", torch_dtype=torch.bfloat16),
@@ -51,16 +52,18 @@ def test_embeddings_equal_those_of_the_stock_pipeline(with_text: Path) -> None:
 
 
 def test_the_text_encoder_is_needed_once(with_text: Path) -> None:
-    first = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH)
+    first = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH, t5)
     shutil.rmtree(with_text / "text_encoder")
-    second = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH)
-    assert torch.equal(first[0], second[0])
+    second = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH, t5)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[k], second[k]) for k in first)
     with pytest.raises(FileNotFoundError, match="cannot read safetensors weights of text_encoder"):
-        prompt_embeds(Checkpoint(str(with_text)), "another text", LENGTH)
+        prompt_embeds(Checkpoint(str(with_text)), "another text", LENGTH, t5)
 
 
 def test_a_shipped_embedding_knows_one_prompt(tiny: Path) -> None:
-    embeds, negative = prompt_embeds(Checkpoint(str(tiny)), "", LENGTH)
-    assert embeds.shape == negative.shape == (1, LENGTH, 8)
+    tensors = prompt_embeds(Checkpoint(str(tiny)), "", LENGTH, t5)
+    assert {k: v.shape for k, v in tensors.items()} == {k: (1, LENGTH, 8) for k in tensors}
+    assert tensors.keys() == {"prompt_embeds", "negative_prompt_embeds"}
     with pytest.raises(ValueError, match="has no text encoder, got 'a mask'"):
-        prompt_embeds(Checkpoint(str(tiny)), "a mask", LENGTH)
+        prompt_embeds(Checkpoint(str(tiny)), "a mask", LENGTH, t5)

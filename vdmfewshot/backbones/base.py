@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vdmfewshot.objective import VPrediction
+from vdmfewshot.backbones.checkpoint import Checkpoint
+from vdmfewshot.objective import Objective
+from vdmfewshot.rng import derive_seed
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -21,38 +25,75 @@ class Latents:
 
     Attributes:
         x0: (B, T, C, h, w) scaled video latents, T padded as the family demands.
-        condition: (B, T, C, h, w) scaled first-frame latents, zero where there is no condition.
+        condition: what the denoiser is given of the first frame, by the family's own names; each (B, ...).
     """
 
     x0: Tensor
-    condition: Tensor
+    condition: Mapping[str, Tensor]
 
     def to(self, device: torch.device | str) -> Latents:
         """The same latents on ``device``."""
-        return Latents(*(getattr(self, f.name).to(device) for f in fields(self)))
+        return Latents(self.x0.to(device), {k: v.to(device) for k, v in self.condition.items()})
 
     @staticmethod
     def cat(parts: Sequence[Latents]) -> Latents:
         """Stack samples into one batch."""
-        return Latents(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(Latents)))
+        condition = {k: torch.cat([p.condition[k] for p in parts]) for k in parts[0].condition}
+        return Latents(torch.cat([p.x0 for p in parts]), condition)
 
 
 class Backbone(nn.Module, ABC):
     """A frozen image-to-video diffusion model behind a few methods. It knows its family and no task.
 
     ``__init__`` stores arguments only; ``check_clip`` reads configuration files only; weights appear in ``load``.
+
+    Args:
+        path: a folder in diffusers layout, or a hub id ``owner/name``.
+        prompt: the one neutral text, the same in training and prediction.
+        dtype: of the frozen weights; the adapter is always fp32.
+        revision: branch, tag or commit of a hub id.
+        init: ``pretrained``, or ``random`` for the control experiment with the same architecture and random denoiser.
+        gradient_checkpointing: recompute activations in the backward pass: about half the memory, 1.5 times the time.
+        vae_tiling: encode and decode in tiles, for frames that do not fit into memory otherwise.
     """
 
-    #: diffusers pipeline class of the family: writes and reads adapters in the diffusers format
+    #: diffusers pipeline class of the family: samples, and writes and reads adapters in the diffusers format
     pipeline_class: type[Any]
+    transformer_class: type[Any]
+    vae_class: type[Any]
+    #: scheduler classes that a checkpoint of the family may name
+    schedulers: tuple[str, ...]
     #: regular expression for the modules that LoRA adapts by default
     lora_targets: str
+    #: leading latent frames that are the input image itself: kept clean, not generated and not part of the loss
+    given_latents: int = 0
 
-    def __init__(self) -> None:
+    vae: Any
+    transformer: Any
+
+    def __init__(
+        self,
+        path: str,
+        prompt: str = "",
+        dtype: Literal["fp32", "bf16"] = "fp32",
+        revision: str | None = None,
+        init: Literal["pretrained", "random"] = "pretrained",
+        gradient_checkpointing: bool = False,
+        vae_tiling: bool = False,
+    ) -> None:
         super().__init__()
+        self.checkpoint = Checkpoint(path, revision)
+        self.prompt = prompt
+        self.dtype = DTYPES[dtype]
+        self.init = init
+        self.gradient_checkpointing = gradient_checkpointing
+        self.vae_tiling = vae_tiling
         #: name the frozen denoiser and the frozen encoder by content; set by ``load``
         self.fingerprint: str | None = None
         self.encoder_fingerprint: str | None = None
+        self._pipeline: Any = None
+
+    # -- configuration ------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def check_clip(self, num_frames: int, height: int, width: int) -> None:
@@ -62,29 +103,82 @@ class Backbone(nn.Module, ABC):
             ValueError: naming the rule, the value and the nearest legal values.
         """
 
-    @abstractmethod
-    def load(self) -> None:
-        """Read the weights and freeze them. Idempotent."""
-
     @property
     @abstractmethod
+    def objective(self) -> Objective:
+        """Noise schedule and regression target."""
+
+    # -- weights ------------------------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Read VAE, denoiser, scheduler and prompt; freeze everything. Idempotent."""
+        if self._pipeline is not None:
+            return
+        self.vae = self.checkpoint.model(self.vae_class, "vae", self.vae_dtype).requires_grad_(False).eval()
+        self.transformer = self._denoiser("transformer").requires_grad_(False).eval()
+        if self.gradient_checkpointing:
+            self.transformer.enable_gradient_checkpointing()
+        if self.vae_tiling:
+            self.vae.enable_tiling()
+        self.fingerprint = fingerprint(self.transformer, dict(self.transformer.config))
+        self.encoder_fingerprint = fingerprint(self.vae, dict(self.vae.config))
+        for name, tensor in self._prompts().items():
+            self.register_buffer(name, tensor, persistent=False)
+        # The pipeline borrows our modules; it is no nn.Module and owns no weights.
+        self._pipeline = self.pipeline_class(**self._parts())
+        self._pipeline.set_progress_bar_config(disable=True)
+
+    def _denoiser(self, part: str) -> Any:
+        """The checkpoint's transformer, or the same architecture with random weights: the control experiment."""
+        if self.init == "pretrained":
+            return self.checkpoint.model(self.transformer_class, part, self.dtype)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed("random denoiser"))
+            model = self.transformer_class.from_config(self.checkpoint.config(part))
+        return model.to(self.dtype)
+
+    @property
+    def vae_dtype(self) -> torch.dtype:
+        """Of the frozen VAE; families whose VAE needs more than the denoiser's dtype say so."""
+        return self.dtype
+
+    @abstractmethod
+    def _prompts(self) -> Mapping[str, Tensor]:
+        """Buffers of the neutral prompt and of the negative one, by the pipeline's own argument names."""
+
+    def _parts(self) -> dict[str, Any]:
+        """Arguments of the stock pipeline; it has no text encoder, since the prompt is embedded already."""
+        scheduler = self.checkpoint.scheduler(self.schedulers)
+        parts = {"vae": self.vae, "transformer": self.transformer, "scheduler": scheduler}
+        return {"tokenizer": None, "text_encoder": None, **parts}
+
+    @property
     def denoiser(self) -> Any:
         """The network that LoRA adapts (a diffusers model with ``PeftAdapterMixin``)."""
+        return self.transformer
 
     @property
-    @abstractmethod
-    def objective(self) -> VPrediction:
-        """Noise schedule and regression target."""
+    def pipeline(self) -> Any:
+        """The stock diffusers pipeline over our modules, without text encoder."""
+        return self._pipeline
+
+    # -- training -----------------------------------------------------------------------------------------------------
 
     @abstractmethod
     def encode(self, frames: Tensor) -> Latents:
         """Clips (B, F, 3, H, W) in [-1, 1] → latents and first-frame condition. Deterministic: posterior modes."""
 
     @abstractmethod
-    def denoise(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """The network's prediction (B, T, C, h, w) at timesteps t (B,), with gradients for the adapter."""
 
     @abstractmethod
+    def probe(self) -> Tensor:
+        """The denoiser's output on one fixed random input of the smallest legal shape: equal weights, equal output."""
+
+    # -- prediction ---------------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
     def generate(
         self, first_frame: Tensor, num_frames: int, generators: Sequence[torch.Generator], steps: int, guidance: float
     ) -> Tensor:
@@ -100,14 +194,28 @@ class Backbone(nn.Module, ABC):
         Returns:
             (B, F', 3, H, W) in [-1, 1]; F' is what the stock pipeline returns, which may exceed F.
         """
+        latents = self.sample(first_frame, num_frames, generators, steps, guidance)
+        return self.decode(latents, generators)
 
     @abstractmethod
-    def probe(self) -> Tensor:
-        """The denoiser's output on one fixed random input of the smallest legal shape: equal weights, equal output."""
+    def sample(
+        self, first_frame: Tensor, num_frames: int, generators: Sequence[torch.Generator], steps: int, guidance: float
+    ) -> Tensor:
+        """Latents of ``generate`` before decoding, (B, T, C, h, w) as training has them, without padding."""
 
     @abstractmethod
+    def decode(self, latents: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Latents of ``sample`` → frames (B, F', 3, H, W) in [-1, 1], as the stock pipeline decodes them.
+
+        The generators go on where ``sample`` left them, for families whose decoder takes noise.
+        """
+
+    @torch.no_grad()
     def reconstruct(self, frames: Tensor) -> Tensor:
         """Clips (B, F, 3, H, W) through encoder and decoder: the best that any prediction can look like."""
+        video = frames.to(self.vae.dtype).permute(0, 2, 1, 3, 4)
+        decoded: Tensor = self.vae.decode(self.vae.encode(video).latent_dist.mode()).sample
+        return decoded.permute(0, 2, 1, 3, 4).float().clamp(-1, 1)
 
 
 def fingerprint(model: nn.Module, config: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -15,7 +16,6 @@ import torch
 
 #: name of the model that ships with this package
 EMBEDDED = "embedded"
-SCHEDULERS = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
 
 
 @dataclass(frozen=True)
@@ -88,16 +88,19 @@ class Checkpoint:
         except OSError as error:
             raise FileNotFoundError(f"cannot read safetensors weights of {part} from {self.path!r}: {error}") from error
 
-    def scheduler(self) -> Any:
+    def scheduler(self, allowed: Sequence[str]) -> Any:
         """The checkpoint's own scheduler.
 
+        Args:
+            allowed: class names that the family uses.
+
         Raises:
-            ValueError: if its class is not one that CogVideoX uses.
+            ValueError: if its class is not one of them.
         """
         config = self.config("scheduler")
-        name = config.get("_class_name")
-        if name not in SCHEDULERS:
-            raise ValueError(f"scheduler must be one of {', '.join(SCHEDULERS)}, got {name!r} in {self.path!r}")
+        name = str(config.get("_class_name"))
+        if name not in allowed:
+            raise ValueError(f"scheduler must be one of {', '.join(allowed)}, got {name!r} in {self.path!r}")
         return getattr(diffusers, name).from_config(config)
 
 

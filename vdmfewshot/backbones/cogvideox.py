@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from diffusers import AutoencoderKLCogVideoX, CogVideoXImageToVideoPipeline, CogVideoXTransformer3DModel
 from torch import Tensor
 
-from vdmfewshot.backbones.base import Backbone, Latents, fingerprint
-from vdmfewshot.backbones.checkpoint import Checkpoint, nearest_multiples
-from vdmfewshot.backbones.prompt import prompt_embeds
+from vdmfewshot.backbones.base import Backbone, Latents
+from vdmfewshot.backbones.checkpoint import nearest_multiples
+from vdmfewshot.backbones.prompt import prompt_embeds, t5
 from vdmfewshot.objective import VPrediction
-from vdmfewshot.rng import derive_seed
 
 #: constant that CogVideoX 1.5 I2V was trained with ("offset" embedding); the stock pipeline's value
 OFS = 2.0
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class CogVideoX(Backbone):
@@ -34,11 +32,12 @@ class CogVideoX(Backbone):
         vae_tiling: encode and decode in tiles, for frames that do not fit into memory otherwise.
     """
 
-    vae: Any
-    transformer: Any
     prompt_embeds: Tensor
     negative_prompt_embeds: Tensor
     pipeline_class = CogVideoXImageToVideoPipeline
+    transformer_class = CogVideoXTransformer3DModel
+    vae_class = AutoencoderKLCogVideoX
+    schedulers = ("CogVideoXDDIMScheduler", "CogVideoXDPMScheduler")
     lora_targets = r".*transformer_blocks\.\d+\.(attn1\.(to_q|to_k|to_v|to_out\.0)|ff\.net\.(0\.proj|2))"
 
     def __init__(
@@ -51,14 +50,7 @@ class CogVideoX(Backbone):
         gradient_checkpointing: bool = False,
         vae_tiling: bool = False,
     ) -> None:
-        super().__init__()
-        self.checkpoint = Checkpoint(path, revision)
-        self.prompt = prompt
-        self.dtype = DTYPES[dtype]
-        self.init = init
-        self.gradient_checkpointing = gradient_checkpointing
-        self.vae_tiling = vae_tiling
-        self._pipeline: Any = None
+        super().__init__(path, prompt, dtype, revision, init, gradient_checkpointing, vae_tiling)
 
     def check_clip(self, num_frames: int, height: int, width: int) -> None:
         """Apply the rules of the checkpoint's configuration; see ``Backbone.check_clip``."""
@@ -87,52 +79,10 @@ class CogVideoX(Backbone):
                     f"got {height}x{width}; set data.height={legal[0]} and data.width={legal[1]}"
                 )
 
-    def load(self) -> None:
-        """Read VAE, denoiser, scheduler and prompt; freeze everything. Idempotent."""
-        if self._pipeline is not None:
-            return
-        vae = self.checkpoint.model(AutoencoderKLCogVideoX, "vae", self.dtype)
-        if self.init == "random":
-            transformer = self._random_transformer()
-        else:
-            transformer = self.checkpoint.model(CogVideoXTransformer3DModel, "transformer", self.dtype)
-        self.vae, self.transformer = (m.requires_grad_(False).eval() for m in (vae, transformer))
-        if self.gradient_checkpointing:
-            self.transformer.enable_gradient_checkpointing()
-        if self.vae_tiling:
-            self.vae.enable_tiling()
-        self.fingerprint = fingerprint(self.transformer, dict(self.transformer.config))
-        self.encoder_fingerprint = fingerprint(self.vae, dict(self.vae.config))
+    def _prompts(self) -> Mapping[str, Tensor]:
         length = int(self.transformer.config.max_text_seq_length)
-        embeds, negative = prompt_embeds(self.checkpoint, self.prompt, length)
-        self.register_buffer("prompt_embeds", embeds.to(self.dtype), persistent=False)
-        self.register_buffer("negative_prompt_embeds", negative.to(self.dtype), persistent=False)
-        # The pipeline borrows our modules; it is no nn.Module and owns no weights.
-        self._pipeline = CogVideoXImageToVideoPipeline(
-            tokenizer=None,
-            text_encoder=None,
-            vae=self.vae,
-            transformer=self.transformer,
-            scheduler=self.checkpoint.scheduler(),
-        )
-        self._pipeline.set_progress_bar_config(disable=True)
-
-    def _random_transformer(self) -> Any:
-        """The same architecture with random weights: the control of every claim about pretraining."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed("random denoiser"))
-            model = CogVideoXTransformer3DModel.from_config(self.checkpoint.config("transformer"))
-        return model.to(self.dtype)
-
-    @property
-    def denoiser(self) -> Any:
-        """The transformer."""
-        return self.transformer
-
-    @property
-    def pipeline(self) -> Any:
-        """The stock diffusers pipeline over our modules, without text encoder."""
-        return self._pipeline
+        embeds = prompt_embeds(self.checkpoint, self.prompt, length, t5)
+        return {name: tensor.to(self.dtype) for name, tensor in embeds.items()}
 
     @property
     def objective(self) -> VPrediction:
@@ -155,14 +105,14 @@ class CogVideoX(Backbone):
         image = self._mode(video[:, :, :1])
         image = image / scale if self.vae.config.invert_scale_latents else image * scale
         rest = image.new_zeros(image.shape[0], x0.shape[1] - 1, *image.shape[2:])
-        return Latents(x0.float(), torch.cat([image, rest], dim=1).float())
+        return Latents(x0.float(), {"image": torch.cat([image, rest], dim=1).float()})
 
     def _mode(self, video: Tensor) -> Tensor:
         """(B, 3, F, H, W) → posterior mode (B, T, C, h, w), unscaled."""
         mode: Tensor = self.vae.encode(video).latent_dist.mode()
         return mode.permute(0, 2, 1, 3, 4)
 
-    def denoise(self, x_t: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+    def denoise(self, x_t: Tensor, t: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Predict the velocity (B, T, C, h, w) with the inputs that the stock pipeline would give."""
         b, frames, _, h, w = x_t.shape
         config = self.transformer.config
@@ -171,7 +121,7 @@ class CogVideoX(Backbone):
         if config.use_rotary_positional_embeddings:
             rotary = self._pipeline._prepare_rotary_positional_embeddings(h * stride, w * stride, frames, x_t.device)
         prediction: Tensor = self.transformer(
-            hidden_states=torch.cat([x_t, condition], dim=2).to(self.dtype),
+            hidden_states=torch.cat([x_t, condition["image"]], dim=2).to(self.dtype),
             encoder_hidden_states=self.prompt_embeds.expand(b, -1, -1),
             timestep=t,
             ofs=None if config.ofs_embed_dim is None else x_t.new_full((1,), OFS),
@@ -181,10 +131,10 @@ class CogVideoX(Backbone):
         return prediction
 
     @torch.no_grad()
-    def generate(
+    def sample(
         self, first_frame: Tensor, num_frames: int, generators: Sequence[torch.Generator], steps: int, guidance: float
     ) -> Tensor:
-        """See ``Backbone.generate``. An even number of latents decodes to 4n frames: 8 for a 5-frame request."""
+        """See ``Backbone.sample``."""
         b, _, height, width = first_frame.shape
         latents: Tensor = self._pipeline(
             image=(first_frame + 1) / 2,
@@ -199,7 +149,12 @@ class CogVideoX(Backbone):
             output_type="latent",
         ).frames
         wanted = (num_frames - 1) // self._pipeline.vae_scale_factor_temporal + 1
-        video: Tensor = self._pipeline.decode_latents(latents[:, latents.shape[1] - wanted :])
+        return latents[:, latents.shape[1] - wanted :]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """See ``Backbone.decode``. An even number of latents decodes to 4n frames: 8 for a 5-frame request."""
+        video: Tensor = self._pipeline.decode_latents(latents)
         return video.permute(0, 2, 1, 3, 4).float().clamp(-1, 1)
 
     @torch.no_grad()
@@ -211,11 +166,4 @@ class CogVideoX(Backbone):
         shape = (1, config.patch_size_t or 1, config.in_channels // 2, height, width)
         x_t, condition = (torch.randn(shape, generator=generator).to(self.transformer.device) for _ in range(2))
         t = torch.tensor([500], device=x_t.device)
-        return self.denoise(x_t, t, condition).float()
-
-    @torch.no_grad()
-    def reconstruct(self, frames: Tensor) -> Tensor:
-        """(B, F, 3, H, W) in [-1, 1] → the same through the VAE (posterior mode)."""
-        video = frames.to(self.vae.dtype).permute(0, 2, 1, 3, 4)
-        decoded: Tensor = self.vae.decode(self.vae.encode(video).latent_dist.mode()).sample
-        return decoded.permute(0, 2, 1, 3, 4).float().clamp(-1, 1)
+        return self.denoise(x_t, t, {"image": condition}).float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,21 @@ from vdmfewshot.cache import cache_home, save_tensors
 SHIPPED = "prompt_embeds.safetensors"
 
 
-def prompt_embeds(checkpoint: Checkpoint, prompt: str, length: int) -> tuple[Tensor, Tensor]:
-    """Embedding of ``prompt`` and of the empty negative prompt, each (1, length, D).
+#: (checkpoint, N prompts, length) → tensors (N, ...) by the pipeline's own argument names
+PromptEncoder = Callable[[Checkpoint, Sequence[str], int], dict[str, Tensor]]
 
-    Comes from the checkpoint's ``prompt_embeds.safetensors`` if it has one, else from its T5 encoder through a cache
-    on disk keyed by checkpoint, revision, prompt and length.
+
+def prompt_embeds(checkpoint: Checkpoint, prompt: str, length: int, encode: PromptEncoder) -> dict[str, Tensor]:
+    """What the pipeline wants to know of ``prompt`` and, under ``negative_...``, of the empty one; each (1, ...).
+
+    Comes from the checkpoint's ``prompt_embeds.safetensors`` if it has one, else from its text encoder through a cache
+    on disk keyed by checkpoint, revision, prompt, length and encoder.
+
+    Args:
+        checkpoint: where tokenizer and text encoder are.
+        prompt: the neutral text.
+        length: of the embedding in tokens.
+        encode: runs the family's text encoder.
 
     Raises:
         ValueError: for a prompt other than "" with a checkpoint that ships no text encoder.
@@ -30,28 +41,29 @@ def prompt_embeds(checkpoint: Checkpoint, prompt: str, length: int) -> tuple[Ten
     if shipped is not None and shipped.is_file():
         if prompt:
             raise ValueError(f"prompt must be '' for {checkpoint.path!r}, which has no text encoder, got {prompt!r}")
-        tensors = load_file(shipped)
-        embeds = tensors["prompt_embeds"]
-        return embeds, tensors.get("negative_prompt_embeds", torch.zeros_like(embeds))
-    file = _cache_file(checkpoint, prompt, length)
+        tensors: dict[str, Tensor] = load_file(shipped)
+        tensors.setdefault("negative_prompt_embeds", torch.zeros_like(tensors["prompt_embeds"]))
+        return tensors
+    file = _cache_file(checkpoint, prompt, length, encode)
     if not file.is_file():
-        embeds, negative = torch.chunk(_encode(checkpoint, [prompt, ""], length), 2)
-        save_tensors(file, {"prompt_embeds": embeds, "negative_prompt_embeds": negative}, {"prompt": prompt})
-    tensors = load_file(file)
-    return tensors["prompt_embeds"], tensors["negative_prompt_embeds"]
+        encoded = encode(checkpoint, [prompt, ""], length)
+        rows = {f"{prefix}{k}": v[i : i + 1] for k, v in encoded.items() for i, prefix in enumerate(["", "negative_"])}
+        save_tensors(file, rows, {"prompt": prompt})
+    stored: dict[str, Tensor] = load_file(file)
+    return stored
 
 
-def _cache_file(checkpoint: Checkpoint, prompt: str, length: int) -> Path:
+def _cache_file(checkpoint: Checkpoint, prompt: str, length: int, encode: PromptEncoder) -> Path:
     location = str(checkpoint.folder.resolve()) if checkpoint.folder is not None else checkpoint.location
-    name = hashlib.sha256(repr((location, checkpoint.revision, prompt, length)).encode()).hexdigest()
-    return cache_home() / "prompts" / f"{name}.safetensors"
+    key = (location, checkpoint.revision, prompt, length, encode.__module__, encode.__qualname__)
+    return cache_home() / "prompts" / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors"
 
 
 @torch.no_grad()
-def _encode(checkpoint: Checkpoint, prompts: list[str], length: int) -> Tensor:
-    """(len(prompts), length, D) from the checkpoint's tokenizer and T5, which are dropped afterwards.
+def t5(checkpoint: Checkpoint, prompts: Sequence[str], length: int) -> dict[str, Tensor]:
+    """``prompt_embeds`` (N, length, D) from the checkpoint's tokenizer and T5, which are dropped afterwards.
 
-    Padded to ``length`` and without attention mask, as the stock pipeline does.
+    Padded to ``length`` and without attention mask, as the stock CogVideoX pipeline does.
     """
     from transformers import AutoTokenizer, T5EncoderModel  # seconds to import, needed once per prompt
 
@@ -59,7 +71,7 @@ def _encode(checkpoint: Checkpoint, prompts: list[str], length: int) -> Tensor:
     tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, subfolder="tokenizer", **where)
     encoder = checkpoint.model(T5EncoderModel, "text_encoder", torch.bfloat16)
     tokens = tokenizer(
-        prompts,
+        list(prompts),
         padding="max_length",
         max_length=length,
         truncation=True,
@@ -67,4 +79,4 @@ def _encode(checkpoint: Checkpoint, prompts: list[str], length: int) -> Tensor:
         return_tensors="pt",
     )
     # One prompt at a time, so that the bits are those of the stock pipeline, whatever the batch.
-    return torch.cat([encoder(ids[None])[0] for ids in tokens.input_ids]).float()
+    return {"prompt_embeds": torch.cat([encoder(ids[None])[0] for ids in tokens.input_ids]).float()}
