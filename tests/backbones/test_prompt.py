@@ -63,7 +63,7 @@ def test_the_text_encoder_is_needed_once(with_text: Path) -> None:
 
 def test_a_shipped_embedding_knows_one_prompt(tiny: Path) -> None:
     tensors = prompt_embeds(Checkpoint(str(tiny)), "", LENGTH, t5)
-    assert {k: v.shape for k, v in tensors.items()} == {k: (1, LENGTH, 8) for k in tensors}
+    assert {k: v.shape for k, v in tensors.items()} == dict.fromkeys(tensors, (1, LENGTH, 8))
     assert tensors.keys() == {"prompt_embeds", "negative_prompt_embeds"}
     with pytest.raises(ValueError, match="has no text encoder, got 'a mask'"):
         prompt_embeds(Checkpoint(str(tiny)), "a mask", LENGTH, t5)
