@@ -22,6 +22,7 @@ from tests.tiny import tiny_checkpoint
 from tests.training import adapter_weights, make_data, make_module, make_trainer
 from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.clip import ClipBatch
+from vdmfewshot.memory import MemoryArgs
 from vdmfewshot.module import FewShotModule, SamplingArgs
 
 
@@ -130,7 +131,7 @@ if __name__ == "__main__":
 
 def test_gradient_checkpointing_changes_nothing(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:
     plain, _, _ = fit(tiny, pairs_root, tmp_path / "a", 3)
-    checkpointed, _, _ = fit(tiny, pairs_root, tmp_path / "b", 3, module={"gradient_checkpointing": True})
+    checkpointed, _, _ = fit(tiny, pairs_root, tmp_path / "b", 3, module={"memory": MemoryArgs(checkpointing="full")})
     assert checkpointed.backbone.transformer.gradient_checkpointing
     assert_equal(adapter_weights(plain), adapter_weights(checkpointed))
 

@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.data.pairs import PairsDataModule
+from vdmfewshot.memory import MemoryArgs
 from vdmfewshot.module import FewShotModule, SamplingArgs
 from vdmfewshot.trainer import FewShotTrainer
 
@@ -19,7 +20,7 @@ def make_module(checkpoint: Path, lr: float = 1e-2, **kwargs: Any) -> FewShotMod
     backbone = CogVideoX(
         str(checkpoint),
         dtype=kwargs.pop("dtype", "fp32"),
-        gradient_checkpointing=kwargs.pop("gradient_checkpointing", False),
+        memory=kwargs.pop("memory", MemoryArgs()),
     )
     return FewShotModule(
         backbone,

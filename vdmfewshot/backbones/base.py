@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vdmfewshot.backbones.checkpoint import Checkpoint
+from vdmfewshot.memory import MemoryArgs
 from vdmfewshot.objective import Objective
 from vdmfewshot.rng import derive_seed
 
@@ -53,8 +54,7 @@ class Backbone(nn.Module, ABC):
         dtype: of the frozen weights; the adapter is always fp32.
         revision: branch, tag or commit of a hub id.
         init: ``pretrained``, or ``random`` for the control experiment with the same architecture and random denoiser.
-        gradient_checkpointing: recompute activations in the backward pass: about half the memory, 1.5 times the time.
-        vae_tiling: encode and decode in tiles, for frames that do not fit into memory otherwise.
+        memory: what may cost time to save memory.
     """
 
     #: diffusers pipeline class of the family: samples, and writes and reads adapters in the diffusers format
@@ -78,16 +78,14 @@ class Backbone(nn.Module, ABC):
         dtype: Literal["fp32", "bf16"] = "fp32",
         revision: str | None = None,
         init: Literal["pretrained", "random"] = "pretrained",
-        gradient_checkpointing: bool = False,
-        vae_tiling: bool = False,
+        memory: MemoryArgs = MemoryArgs(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
         self.checkpoint = Checkpoint(path, revision)
         self.prompt = prompt
         self.dtype = DTYPES[dtype]
         self.init = init
-        self.gradient_checkpointing = gradient_checkpointing
-        self.vae_tiling = vae_tiling
+        self.memory = memory
         #: name the frozen denoiser and the frozen encoder by content; set by ``load``
         self.fingerprint: str | None = None
         self.encoder_fingerprint: str | None = None
@@ -116,9 +114,9 @@ class Backbone(nn.Module, ABC):
             return
         self.vae = self.checkpoint.model(self.vae_class, "vae", self.vae_dtype).requires_grad_(False).eval()
         self.transformer = self._denoiser("transformer").requires_grad_(False).eval()
-        if self.gradient_checkpointing:
+        if self.memory.checkpointing == "full":
             self.transformer.enable_gradient_checkpointing()
-        if self.vae_tiling:
+        if self.memory.vae_tiling:
             self.vae.enable_tiling()
         self.fingerprint = fingerprint(self.transformer, dict(self.transformer.config))
         self.encoder_fingerprint = fingerprint(self.vae, dict(self.vae.config))

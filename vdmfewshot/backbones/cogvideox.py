@@ -13,6 +13,7 @@ from torch import Tensor
 from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.checkpoint import nearest_multiples
 from vdmfewshot.backbones.prompt import prompt_embeds, t5
+from vdmfewshot.memory import MemoryArgs
 from vdmfewshot.objective import VPrediction
 
 #: constant that CogVideoX 1.5 I2V was trained with ("offset" embedding); the stock pipeline's value
@@ -28,8 +29,7 @@ class CogVideoX(Backbone):
         dtype: of the frozen weights; the adapter is always fp32.
         revision: branch, tag or commit of a hub id.
         init: ``pretrained``, or ``random`` for the control experiment with the same architecture and random denoiser.
-        gradient_checkpointing: recompute activations in the backward pass: about half the memory, 1.5 times the time.
-        vae_tiling: encode and decode in tiles, for frames that do not fit into memory otherwise.
+        memory: what may cost time to save memory.
     """
 
     prompt_embeds: Tensor
@@ -47,10 +47,9 @@ class CogVideoX(Backbone):
         dtype: Literal["fp32", "bf16"] = "fp32",
         revision: str | None = None,
         init: Literal["pretrained", "random"] = "pretrained",
-        gradient_checkpointing: bool = False,
-        vae_tiling: bool = False,
+        memory: MemoryArgs = MemoryArgs(),  # noqa: B008 (frozen)
     ) -> None:
-        super().__init__(path, prompt, dtype, revision, init, gradient_checkpointing, vae_tiling)
+        super().__init__(path, prompt, dtype, revision, init, memory)
 
     def check_clip(self, num_frames: int, height: int, width: int) -> None:
         """Apply the rules of the checkpoint's configuration; see ``Backbone.check_clip``."""
