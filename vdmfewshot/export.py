@@ -62,6 +62,10 @@ def _replace_folder(new: Path, old: Path) -> None:
 def model_card(manifest: Manifest, config: Mapping[str, Any]) -> str:
     """Markdown with the front matter that model hubs read and the lines that load the adapter."""
     backbone, clip = manifest.backbone, manifest.clip
+    extra = {
+        name: "".join(f", {key}={value!r}" for key, value in backbone.get(name, {}).items())
+        for name in ("pipeline_kwargs", "lora_kwargs")
+    }
     return f"""---
 base_model: {backbone["path"]}
 library_name: diffusers
@@ -76,8 +80,8 @@ It continues an input image with its answer, drawn by `{manifest.codec["name"]}`
 {clip["height"]}x{clip["width"]}, transition `{clip["transition"]}`; the answer is the last frame.
 
 ```python
-pipeline = {backbone["pipeline"]}.from_pretrained("{backbone["path"]}")
-pipeline.load_lora_weights("this folder")
+pipeline = {backbone["pipeline"]}.from_pretrained("{backbone["path"]}"{extra["pipeline_kwargs"]})
+pipeline.load_lora_weights("this folder"{extra["lora_kwargs"]})
 ```
 """
 
@@ -101,7 +105,7 @@ def verify_export(folder: Path, backbone: Any) -> float:
     in_training = [m for m in model.modules() if m.training]
     model.eval()  # dropout would make every output another one
     trained = backbone.probe()
-    backbone.pipeline.load_lora_weights(folder, adapter_name=name)
+    backbone.pipeline.load_lora_weights(folder, adapter_name=name, **backbone.lora_kwargs)
     try:
         model.set_adapter(name)
         reloaded = backbone.probe()

@@ -209,6 +209,8 @@ class FewShotModule(LightningModule):
                 "path": getattr(getattr(backbone, "checkpoint", None), "path", type(backbone).__name__),
                 "family": type(backbone).__name__,
                 "pipeline": backbone.pipeline_class.__name__,
+                "pipeline_kwargs": dict(backbone.pipeline_kwargs),
+                "lora_kwargs": dict(backbone.lora_kwargs),
                 "fingerprint": self._base,
             },
             codec={

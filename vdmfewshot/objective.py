@@ -69,14 +69,22 @@ class FlowMatching:
         shift: s of σ = s u / (1 + (s - 1) u), Esser et al. eq. 23; above 1 more samples are drawn where noise is high.
             diffusers' exponential ("dynamic") shift by μ is the same with s = exp(μ).
         num_train_timesteps: t = σ · this.
+        sigma_min: of a network that denoises a part of the way only, one expert of several; included.
+        sigma_max: the other end, not included. Within [sigma_min, sigma_max) the density of σ is the whole one's.
     """
 
     shift: float = 1.0
     num_train_timesteps: int = 1000
+    sigma_min: float = 0.0
+    sigma_max: float = 1.0
 
     def timestep(self, u: Tensor) -> Tensor:
-        """Uniform u in [0, 1), shape (B,) → t = 1000 σ in [0, 1000), floating point, shape (B,)."""
-        return self.num_train_timesteps * self.shift * u / (1 + (self.shift - 1) * u)
+        """Uniform u in [0, 1), shape (B,) → t = 1000 σ in [0, 1000) or a part of it, floating point, shape (B,)."""
+        low, high = (sigma / (self.shift - (self.shift - 1) * sigma) for sigma in (self.sigma_min, self.sigma_max))
+        u = low + (high - low) * u
+        t = self.num_train_timesteps * self.shift * u / (1 + (self.shift - 1) * u)
+        ends = [t.new_tensor(sigma * self.num_train_timesteps) for sigma in (self.sigma_min, self.sigma_max)]
+        return t.clamp(ends[0], torch.nextafter(ends[1], ends[0]))  # rounding must not cross to another expert
 
     def corrupt(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t = (1 - σ) x₀ + σ ε."""

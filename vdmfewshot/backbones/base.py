@@ -7,12 +7,13 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from vdmfewshot.backbones.checkpoint import Checkpoint
+from vdmfewshot.backbones.checkpoint import Checkpoint, cast
 from vdmfewshot.memory import MemoryArgs
 from vdmfewshot.objective import Objective
 from vdmfewshot.rng import derive_seed
@@ -67,6 +68,9 @@ class Backbone(nn.Module, ABC):
     lora_targets: str
     #: leading latent frames that are the input image itself: kept clean, not generated and not part of the loss
     given_latents: int = 0
+    #: what ``from_pretrained`` and ``load_lora_weights`` of the stock pipeline must be told to give what we give
+    pipeline_kwargs: Mapping[str, Any] = MappingProxyType({})
+    lora_kwargs: Mapping[str, Any] = MappingProxyType({})
 
     vae: Any
     transformer: Any
@@ -115,10 +119,10 @@ class Backbone(nn.Module, ABC):
         self.vae = self.checkpoint.model(self.vae_class, "vae", self.vae_dtype).requires_grad_(False).eval()
         self.transformer = self._denoiser("transformer").requires_grad_(False).eval()
         if self.memory.checkpointing == "full":
-            self.transformer.enable_gradient_checkpointing()
+            self.denoiser.enable_gradient_checkpointing()
         if self.memory.vae_tiling:
             self.vae.enable_tiling()
-        self.fingerprint = fingerprint(self.transformer, dict(self.transformer.config))
+        self.fingerprint = fingerprint(self.denoiser, dict(self.denoiser.config))
         self.encoder_fingerprint = fingerprint(self.vae, dict(self.vae.config))
         for name, tensor in self._prompts().items():
             self.register_buffer(name, tensor, persistent=False)
@@ -133,7 +137,7 @@ class Backbone(nn.Module, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("random denoiser"))
             model = self.transformer_class.from_config(self.checkpoint.config(part))
-        return model.to(self.dtype)
+        return cast(model, self.dtype)
 
     @property
     def vae_dtype(self) -> torch.dtype:

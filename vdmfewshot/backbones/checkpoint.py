@@ -55,22 +55,26 @@ class Checkpoint:
     def config(self, part: str) -> dict[str, Any]:
         """Read ``<part>/config.json`` (or ``scheduler_config.json``), and nothing else.
 
+        Args:
+            part: a subfolder, or ``pipeline`` for ``model_index.json``, the pipeline's own settings.
+
         Raises:
             FileNotFoundError: naming the missing file or the unreachable hub id.
         """
-        name = "scheduler_config.json" if part == "scheduler" else "config.json"
+        reader = READERS.get(part, ModelConfig)
+        subfolder = "" if part == "pipeline" else part
+        name = f"{subfolder}/{reader.config_name}".lstrip("/")
         if self.folder is not None:
-            file = self.folder / part / name
+            file = self.folder / name
             if not file.is_file():
-                raise FileNotFoundError(f"{self.path!r} is not a diffusers checkpoint: {part}/{name} is missing")
+                raise FileNotFoundError(f"{self.path!r} is not a diffusers checkpoint: {name} is missing")
             config: dict[str, Any] = json.loads(file.read_text())
             return config
         try:
-            reader = SchedulerConfig if part == "scheduler" else ModelConfig
-            loaded = reader.load_config(self.location, subfolder=part, revision=self.revision)
+            loaded = reader.load_config(self.location, subfolder=subfolder or None, revision=self.revision)
         except OSError as error:
             raise FileNotFoundError(
-                f"cannot read {part}/{name} of {self.path!r} from the hub (offline, misspelt or gated?); download it "
+                f"cannot read {name} of {self.path!r} from the hub (offline, misspelt or gated?); download it "
                 f"where there is a network with `hf download {self.path}` or name a local folder. Cause: {error}"
             ) from error
         return dict(loaded)
@@ -114,6 +118,25 @@ class SchedulerConfig(diffusers.ConfigMixin):  # type: ignore[misc]
     """Reads a scheduler's configuration from the hub without its class."""
 
     config_name = "scheduler_config.json"
+
+
+class PipelineConfig(diffusers.ConfigMixin):  # type: ignore[misc]
+    """Reads a pipeline's list of parts and settings from the hub without its class."""
+
+    config_name = "model_index.json"
+
+
+READERS: dict[str, Any] = {"scheduler": SchedulerConfig, "pipeline": PipelineConfig}
+
+
+def cast(model: Any, dtype: torch.dtype) -> Any:
+    """Change the dtype of a diffusers model as ``from_pretrained`` does: modules that its class keeps in fp32 stay."""
+    if not model._keep_in_fp32_modules:
+        return model.to(dtype)
+    for name, parameter in model.named_parameters():
+        if not any(module in name.split(".") for module in model._keep_in_fp32_modules):
+            parameter.data = parameter.data.to(dtype)
+    return model
 
 
 def nearest_multiples(value: int, multiple: int) -> str:
