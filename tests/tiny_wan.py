@@ -27,7 +27,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "2.2-ti2v-5b": dict(in_channels=Z),
     "2.2-i2v-a14b": dict(in_channels=CONCATENATED),
 }
-VAES: dict[str, dict[str, Any]] = dict.fromkeys(TRANSFORMERS, {}) | {
+VAES: dict[str, dict[str, Any]] = {variant: {} for variant in TRANSFORMERS} | {
     "2.2-ti2v-5b": dict(is_residual=True, in_channels=12, out_channels=12, patch_size=2, scale_factor_spatial=16)
 }
 #: settings in model_index.json; text-to-video checkpoints know nothing of images

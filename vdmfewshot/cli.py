@@ -74,6 +74,7 @@ QUIET = (
     r"Total length of `list` across ranks is zero",  # no validation queries
     r"Already found a `peft_config` attribute",  # verification loads the adapter a second time, and
     r"Adapter verify was active which is now deleted",  # removes it again
+    r"While injecting the PEFT adapters, an inconsistency",  # diffusers adds zeros for the image keys of Wan 2.1 I2V
     r"Found \d+ module\(s\) in eval mode",  # the frozen backbone
     r"The .* does not have many workers",  # a handful of clips in memory
     r"LightningCLI's args parameter is intended",  # main() called from Python
