@@ -105,36 +105,53 @@ def record_calls(network: torch.nn.Module) -> list[Call]:
     return calls
 
 
-@pytest.mark.parametrize(("variant", "num_frames"), [*((v, 9) for v in VARIANTS), (EULER, 5), ("2.2-ti2v-5b", 5)])
+CASES: list[tuple[str, dict[str, Any], int]] = [
+    *((variant, {}, 9) for variant in VARIANTS),
+    ("2.2-i2v-a14b", {"expert": "low_noise"}, 5),
+    ("2.2-ti2v-5b", {}, 5),
+    (EULER, {}, 5),
+]
+
+
+@pytest.mark.parametrize(("variant", "arguments", "num_frames"), CASES)
 def test_training_inputs_equal_those_of_the_stock_pipeline(
-    wan_checkpoints: dict[str, Path], variant: str, num_frames: int
+    wan_checkpoints: dict[str, Path], variant: str, arguments: dict[str, Any], num_frames: int
 ) -> None:
-    """Noise, mask and image channels, timesteps, text and CLIP embedding, at every timestep of a generation."""
-    backbone = Wan(str(wan_checkpoints[variant]))
+    """Noise, mask and image channels, timesteps, text and CLIP embedding, at every timestep of the network's own."""
+    backbone = Wan(str(wan_checkpoints[variant]), **arguments)
     backbone.load()
-    experts = [network for network in (backbone.transformer, backbone.transformer_2) if network is not None]
-    recorded = [record_calls(network) for network in experts]
+    calls = record_calls(backbone.denoiser)
     frames = first_frames()[:1, None].expand(-1, num_frames, -1, -1, -1)
     backbone.generate(frames[:, 0], num_frames, generators(1), 4, 1.0)
-    stock = [list(calls) for calls in recorded]
-    assert sum(map(len, stock)) == 4
-    assert all(stock), "every expert was called"
+    stock = list(calls)
+    assert stock
     condition = backbone.encode(frames).condition
-    for calls, theirs in zip(recorded, stock, strict=True):
-        for call in theirs:
-            calls.clear()
-            x_t = call["hidden_states"][:, :Z].transpose(1, 2).clone()
-            if backbone.given_latents:
-                x_t[:, 0] = torch.nan  # must be replaced
-            backbone.denoise(x_t, call["timestep"].flatten()[-1:], condition)
-            (ours,) = calls
-            assert torch.equal(ours["hidden_states"], call["hidden_states"])
-            assert torch.equal(ours["timestep"].float(), call["timestep"].float())
-            assert torch.equal(ours["encoder_hidden_states"], call["encoder_hidden_states"])
-            image = call["encoder_hidden_states_image"]
-            assert (image is None) == ("clip" not in condition)
-            if image is not None:
-                assert torch.equal(ours["encoder_hidden_states_image"], image)
+    for theirs in stock:
+        calls.clear()
+        x_t = theirs["hidden_states"][:, :Z].transpose(1, 2).clone()
+        if backbone.given_latents:
+            x_t[:, 0] = torch.nan  # must be replaced
+        backbone.denoise(x_t, theirs["timestep"].flatten()[-1:], condition)
+        (ours,) = calls
+        assert torch.equal(ours["timestep"].float(), theirs["timestep"].float())
+        assert torch.equal(ours["hidden_states"], theirs["hidden_states"])
+        assert torch.equal(ours["encoder_hidden_states"], theirs["encoder_hidden_states"])
+        assert ("clip" in condition) == (theirs["encoder_hidden_states_image"] is not None)
+        if "clip" in condition:
+            assert torch.equal(ours["encoder_hidden_states_image"], theirs["encoder_hidden_states_image"])
+
+
+@pytest.mark.parametrize("variant", ["2.1-i2v-14b", "2.2-ti2v-5b"])
+def test_shapes_are_known_without_values(wan_checkpoints: dict[str, Path], variant: str) -> None:
+    """On the meta device, where costs are estimated."""
+    real = load(wan_checkpoints[variant]).encode(torch.zeros(1, 9, 3, HEIGHT, WIDTH))
+    backbone = Wan(str(wan_checkpoints[variant]))
+    backbone.load()
+    latents = backbone.to("meta").encode(torch.empty(1, 9, 3, HEIGHT, WIDTH, device="meta"))
+    assert latents.x0.shape == real.x0.shape
+    assert {k: v.shape for k, v in latents.condition.items()} == {k: v.shape for k, v in real.condition.items()}
+    t = torch.empty(1, device="meta")
+    assert backbone.denoise(latents.x0, t, latents.condition).shape == real.x0.shape
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 import torch
 
 from vdmfewshot import adapters
 from vdmfewshot.backbones import Wan
+from vdmfewshot.clip import Clip, Pair, collate
+from vdmfewshot.module import FewShotModule
 
 BOUNDARY = 900.0  # boundary_ratio 0.9 of 1000 timesteps
 Expert = Literal["high_noise", "low_noise"]
@@ -25,6 +28,12 @@ def load(wan_checkpoints: dict[str, Path], expert: Expert, **kwargs: Any) -> Wan
 def record_timesteps(network: torch.nn.Module) -> list[float]:
     seen: list[float] = []
     network.register_forward_pre_hook(lambda m, a, kw: seen.extend(kw["timestep"].tolist()), with_kwargs=True)
+    return seen
+
+
+def record_outputs(network: torch.nn.Module) -> list[torch.Tensor]:
+    seen: list[torch.Tensor] = []
+    network.register_forward_hook(lambda m, a, output: seen.append(output[0]))
     return seen
 
 
@@ -45,16 +54,20 @@ def test_training_uses_the_noise_levels_of_the_adapted_expert(wan_checkpoints: d
     torch.testing.assert_close(t.quantile(levels), kept.quantile(levels), rtol=1e-3, atol=0.1)
 
 
-def test_denoising_goes_to_the_expert_of_the_timestep(wan_checkpoints: dict[str, Path]) -> None:
-    backbone = load(wan_checkpoints, "high_noise")
-    high, low = record_timesteps(backbone.transformer), record_timesteps(backbone.transformer_2)
-    latents = backbone.encode(torch.rand(4, 5, 3, 32, 32) * 2 - 1)
-    t = torch.tensor([950.0, 899.9, 900.0, 3.0])
-    mixed = backbone.denoise(latents.x0, t, latents.condition)
-    assert high == [950.0, 900.0]
-    assert low == pytest.approx([899.9, 3.0])
-    rows = {k: v[1:2] for k, v in latents.condition.items()}
-    assert torch.equal(mixed[1:2], backbone.denoise(latents.x0[1:2], t[1:2], rows))
+@pytest.mark.parametrize("expert", EXPERTS)
+def test_training_calls_the_adapted_expert_alone(wan_checkpoints: dict[str, Path], expert: Expert) -> None:
+    module = FewShotModule(load(wan_checkpoints, expert), lora=adapters.LoraArgs(rank=2), seed=0)
+    module.configure_model()
+    high, low = record_timesteps(module.backbone.transformer), record_timesteps(module.backbone.transformer_2)
+    pair = Pair("a", np.zeros((32, 32, 3), np.uint8))
+    frames = torch.rand(5, 3, 32, 32) * 2 - 1
+    for start in range(0, 40, 8):
+        losses = module.losses(collate([Clip(frames, pair, ordinal) for ordinal in range(start, start + 8)]))
+        assert losses.isfinite().all()
+    seen, other = (high, low) if expert == "high_noise" else (low, high)
+    assert len(set(seen)) == 40
+    assert not other
+    assert all((t >= BOUNDARY) == (expert == "high_noise") for t in seen)
 
 
 def test_generation_switches_at_the_boundary(wan_checkpoints: dict[str, Path]) -> None:
@@ -78,16 +91,18 @@ def test_the_adapter_sits_on_one_expert(wan_checkpoints: dict[str, Path], expert
     gradients = {n: p.grad for n, p in backbone.named_parameters() if p.requires_grad}
     assert all((gradient is not None and gradient.any()) or "lora_A" in n for n, gradient in gradients.items())
 
-    inputs, outside = (latents.x0, latents.condition), 10.0 if expert == "high_noise" else 990.0
-    inside = float(objective.timestep(torch.tensor(0.5)))
-    before = [backbone.denoise(inputs[0], torch.tensor([t]), inputs[1]) for t in (inside, outside)]
-    with torch.no_grad():
-        for name, p in backbone.named_parameters():
-            if "lora_B" in name:
-                p.fill_(0.1)
-    after = [backbone.denoise(inputs[0], torch.tensor([t]), inputs[1]) for t in (inside, outside)]
-    assert not torch.equal(before[0], after[0])
-    assert torch.equal(before[1], after[1])
+    frame, high = torch.zeros(1, 3, 32, 32), record_outputs(backbone.transformer)
+    before = backbone.generate(frame, 5, [torch.Generator().manual_seed(0)], 6, 1.0)
+    untrained = high.copy()
+    high.clear()
+    for name, p in backbone.named_parameters():
+        if "lora_B" in name:
+            p.data.fill_(0.1)
+    after = backbone.generate(frame, 5, [torch.Generator().manual_seed(0)], 6, 1.0)
+    # High noise comes first: what the frozen expert says there does not depend on the other one's adapter.
+    same = [torch.equal(a, b) for a, b in zip(untrained, high, strict=True)]
+    assert all(same) if expert == "low_noise" else not any(same)
+    assert not torch.equal(before, after)
 
 
 def test_each_expert_has_its_own_name(wan_checkpoints: dict[str, Path]) -> None:

@@ -172,14 +172,11 @@ class Wan(Backbone):
         latents = self.vae.encode(clip.transpose(0, 1)[None].to(self.vae.dtype)).latent_dist.mode().float()
         mean, reciprocal = self._statistics(latents)
         x0 = (latents - mean) * reciprocal
-        image, pipeline, channels = to_picture(clip[0]), self._pipeline, self.vae.config.z_dim
-        pixels = pipeline.video_processor.preprocess(image, height=height, width=width).to(clip.device, torch.float32)
-        _, given, *_ = pipeline.prepare_latents(
-            pixels, 1, channels, height, width, num_frames, torch.float32, clip.device, latents=x0
-        )
+        shape = (1, self.vae.config.z_dim, height, width, num_frames)
+        _, given, *_ = self._pipeline.prepare_latents(clip[:1].float(), *shape, torch.float32, clip.device, latents=x0)
         condition = {"image": given.transpose(1, 2)}
         if self.image_encoder is not None:
-            condition["clip"] = pipeline.encode_image(image, clip.device).float()
+            condition["clip"] = self._pipeline.encode_image(to_picture(clip[0]), clip.device).float()
         return Latents(x0.transpose(1, 2), condition)
 
     def _statistics(self, latents: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,13 +188,9 @@ class Wan(Backbone):
     def denoise(self, x_t: Tensor, t: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Predict the flow (B, T, C, h, w) with the inputs that the stock pipeline would give.
 
-        Two experts: each sample goes to that of its timestep (``objective`` draws those of the adapted one). Where the
-        first latent is given, it is the condition's, whatever ``x_t`` has there.
+        Of two experts it is the adapted one, whose timesteps are those that ``objective`` draws. Where the first latent
+        is given, it is the condition's, whatever ``x_t`` has there.
         """
-        network = self._expert(t)
-        if network is None:
-            rows = [slice(i, i + 1) for i in range(len(t))]
-            return torch.cat([self.denoise(x_t[r], t[r], {k: v[r] for k, v in condition.items()}) for r in rows])
         if self.given_latents:
             hidden = torch.cat([condition["image"], x_t[:, 1:]], dim=1)
             timestep = self._per_token(t, hidden)
@@ -205,7 +198,7 @@ class Wan(Backbone):
             hidden = torch.cat([x_t, condition["image"]], dim=2)
             timestep = t
         clip = condition.get("clip")
-        prediction: Tensor = network(
+        prediction: Tensor = self.denoiser(
             hidden_states=hidden.transpose(1, 2).to(self.dtype),
             timestep=timestep,
             encoder_hidden_states=self.prompt_embeds.expand(len(t), -1, -1),
@@ -213,16 +206,6 @@ class Wan(Backbone):
             return_dict=False,
         )[0]
         return prediction.transpose(1, 2)
-
-    def _expert(self, t: Tensor) -> Any:
-        """The network for timesteps t (B,) by the stock pipeline's rule; ``None`` if they need both."""
-        boundary = self._pipeline.config.boundary_ratio
-        if boundary is None:
-            return self.transformer
-        high = t >= boundary * self._pipeline.scheduler.config.num_train_timesteps
-        if high.all():
-            return self.transformer
-        return None if high.any() else self.transformer_2
 
     def _per_token(self, t: Tensor, hidden: Tensor) -> Tensor:
         """Timesteps t (B,) → (B, tokens): 0 for tokens of the first latent frame of (B, T, C, h, w)."""
@@ -288,4 +271,6 @@ class Wan(Backbone):
 
 def to_picture(frame: Tensor) -> Image.Image:
     """(3, H, W) in [-1, 1] → 8-bit RGB, lossless for what comes from ``clip.to_frame``."""
+    if frame.is_meta:  # estimates of cost ask for shapes alone
+        frame = torch.zeros(frame.shape)
     return Image.fromarray(np.round(to_image(frame)).astype(np.uint8))
