@@ -2,5 +2,7 @@
 
 from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.cogvideox import CogVideoX
+from vdmfewshot.backbones.ltx import LtxVideo
+from vdmfewshot.backbones.ltx_condition import LtxVideoCondition
 
-__all__ = ["Backbone", "CogVideoX", "Latents"]
+__all__ = ["Backbone", "CogVideoX", "Latents", "LtxVideo", "LtxVideoCondition"]
