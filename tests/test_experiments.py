@@ -94,6 +94,18 @@ def test_paper_preset_is_that_of_the_paper(capsys: pytest.CaptureFixture[str]) -
     assert config["data"]["init_args"]["batch_size"] == 2
 
 
+@pytest.mark.parametrize("name", [name for name in names("model") if name.startswith("ltx-video")])
+def test_ltx_presets_are_those_of_the_paper(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """arXiv 2510.24448, table 5; distilled checkpoints take as many steps as they have timesteps."""
+    config = resolve(capsys, "adapt", "-c", "experiments/nuclei.yaml", f"--model=experiments/model/{name}")
+    model, backbone = config["model"]["init_args"], config["model"]["init_args"]["backbone"]["init_args"]
+    assert (model["lora"]["rank"], model["lora"]["alpha"]) == (64, 64)
+    assert model["lora"]["targets"] == ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"]
+    assert (model["optimizer"]["class_path"], model["optimizer"]["init_args"]["lr"]) == ("torch.optim.AdamW", 2e-4)
+    assert model["lr_scheduler"]["class_path"] == "torch.optim.lr_scheduler.LinearLR"
+    assert ("distilled" in name) == (model["sampling"]["steps"] == len(backbone.get("timesteps") or []))
+
+
 @pytest.mark.parametrize("name", ["arc.yaml", "cells.yaml", "nuclei.yaml", "people.yaml"])
 def test_experiments_run_on_their_real_data(name: str, tiny: Path, tmp_path: Path) -> None:
     small = ["--data.init_args.height=32", "--data.init_args.width=32", "--trainer.default_root_dir", str(tmp_path)]

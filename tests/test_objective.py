@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 from diffusers import CogVideoXDDIMScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.ltx.pipeline_ltx_image2video import calculate_shift
 
-from vdmfewshot.objective import FlowMatching, VPrediction, append_dims, draw_noise, loss_per_sample
+from vdmfewshot.objective import FlowMatching, LogitNormalFlow, VPrediction, append_dims, draw_noise, loss_per_sample
 from vdmfewshot.rng import derive_seed, named_generator, run_seed
 
 SCHEDULER = CogVideoXDDIMScheduler(prediction_type="v_prediction", rescale_betas_zero_snr=True, snr_shift_scale=1.0)
@@ -44,6 +45,21 @@ def test_flow_matching_equals_the_stock_scheduler(shift: float) -> None:
     torch.testing.assert_close(
         stepped.prev_sample, objective.corrupt(x0[:1], eps[:1], scheduler.timesteps[1:2]), rtol=1e-4, atol=1e-5
     )
+
+
+@pytest.mark.parametrize("shape", [(2, 128, 16, 16), (3, 128, 15, 22), (21, 128, 16, 22)])
+def test_logit_normal_noise_is_shifted_as_the_stock_scheduler_shifts(shape: tuple[int, int, int, int]) -> None:
+    """LTX-Video's scheduler at the pipeline's μ, applied to the unshifted logit-normal."""
+    settings = dict(base_image_seq_len=1024, max_image_seq_len=4096, base_shift=0.95, max_shift=2.05)
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, **settings)
+    mu = calculate_shift(shape[0] * shape[2] * shape[3], 1024, 4096, 0.95, 2.05)
+    u = torch.linspace(0.001, 0.999, 99, dtype=torch.float64)
+    plain = torch.sigmoid(torch.distributions.Normal(0.0, 1.0).icdf(u))
+    shifted = 1000 * scheduler.time_shift(mu, 1.0, plain)
+    torch.testing.assert_close(LogitNormalFlow().timestep(u, shape), shifted, rtol=1e-5, atol=1e-4)
+    edges = LogitNormalFlow().timestep(torch.tensor([0.0, 1 - 2**-24]), shape)
+    assert edges[0] == 0
+    assert edges[1] < 1000
 
 
 def test_losses_are_per_sample_and_in_fp32() -> None:

@@ -17,7 +17,7 @@ from vdmfewshot.trainer import FewShotTrainer
 
 
 def make_module(checkpoint: Path, lr: float = 1e-2, **kwargs: Any) -> FewShotModule:
-    backbone = CogVideoX(
+    backbone = kwargs.pop("backbone", CogVideoX)(
         str(checkpoint),
         dtype=kwargs.pop("dtype", "fp32"),
         memory=kwargs.pop("memory", MemoryArgs()),

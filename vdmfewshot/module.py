@@ -151,7 +151,7 @@ class FewShotModule(LightningModule):
         latents, objective = self.latents(batch), self.backbone.objective
         x0 = latents.x0
         u, eps = draw_noise(run_seed(self.seed), batch.ordinals, x0.shape[1:])
-        t, eps = objective.timestep(u).to(x0.device), eps.to(x0.device)
+        t, eps = objective.timestep(u, x0.shape[1:]).to(x0.device), eps.to(x0.device)
         prediction = self.backbone.denoise(objective.corrupt(x0, eps, t), t, latents.condition)
         free = slice(self.backbone.given_latents, None)
         return loss_per_sample(prediction[:, free], objective.target(x0, eps, t)[:, free])

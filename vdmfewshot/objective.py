@@ -20,8 +20,13 @@ def append_dims(v: Tensor, x: Tensor) -> Tensor:
 class Objective(Protocol):
     """What is noised how, and what the network is to predict."""
 
-    def timestep(self, u: Tensor) -> Tensor:
-        """Uniform u in [0, 1), shape (B,) → timesteps in the network's own unit, shape (B,)."""
+    def timestep(self, u: Tensor, shape: Sequence[int]) -> Tensor:
+        """Uniform u in [0, 1), shape (B,) → timesteps in the network's own unit, shape (B,).
+
+        Args:
+            u: one number per sample.
+            shape: (T, C, h, w) of one sample's latents, for families that draw more noise for larger clips.
+        """
 
     def corrupt(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t of clean latents x₀ and noise ε."""
@@ -42,8 +47,8 @@ class VPrediction:
 
     alphas_cumprod: Tensor
 
-    def timestep(self, u: Tensor) -> Tensor:
-        """Uniform u in [0, 1), shape (B,) → integer timesteps in [0, N), shape (B,)."""
+    def timestep(self, u: Tensor, shape: Sequence[int] = ()) -> Tensor:
+        """Uniform u in [0, 1), shape (B,) → integer timesteps in [0, N), shape (B,), whatever the clip's shape."""
         return (u * len(self.alphas_cumprod)).long()
 
     def corrupt(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
@@ -78,7 +83,7 @@ class FlowMatching:
     sigma_min: float = 0.0
     sigma_max: float = 1.0
 
-    def timestep(self, u: Tensor) -> Tensor:
+    def timestep(self, u: Tensor, shape: Sequence[int] = ()) -> Tensor:
         """Uniform u in [0, 1), shape (B,) → t = 1000 σ in [0, 1000) or a part of it, floating point, shape (B,)."""
         low, high = (sigma / (self.shift - (self.shift - 1) * sigma) for sigma in (self.sigma_min, self.sigma_max))
         u = low + (high - low) * u
@@ -94,6 +99,34 @@ class FlowMatching:
     def target(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """The flow's velocity ε - x₀."""
         return eps - x0
+
+
+@dataclass(frozen=True)
+class LogitNormalFlow(FlowMatching):
+    """Rectified flow whose σ is logit-normal (Esser et al. 2024, section 3.1), shifted by the length of the clip.
+
+    σ = sigmoid(μ + Φ⁻¹(u)), with μ linear in the number of latent positions. The logit-normal with mean μ is that with
+    mean 0 under the shift s = exp(μ) of ``FlowMatching``. Defaults are those of LTX-Video-Trainer
+    (``ShiftedLogitNormalTimestepSampler``), which are also those of LTX-Video's scheduler; like both, no clamping.
+
+    Attributes:
+        base_tokens: T·h·w of a clip for which μ is ``base_shift``.
+        max_tokens: T·h·w of a clip for which μ is ``max_shift``.
+        base_shift: see ``base_tokens``.
+        max_shift: see ``max_tokens``.
+    """
+
+    base_tokens: int = 1024
+    max_tokens: int = 4096
+    base_shift: float = 0.95
+    max_shift: float = 2.05
+
+    def timestep(self, u: Tensor, shape: Sequence[int] = ()) -> Tensor:
+        """Uniform u in [0, 1), shape (B,), for latents (T, C, h, w) → t = 1000 σ in [0, 1000), shape (B,)."""
+        frames, _, height, width = shape
+        slope = (self.max_shift - self.base_shift) / (self.max_tokens - self.base_tokens)
+        mu = self.base_shift + slope * (frames * height * width - self.base_tokens)
+        return self.num_train_timesteps * torch.sigmoid(mu + torch.special.ndtri(u))
 
 
 def loss_per_sample(prediction: Tensor, target: Tensor) -> Tensor:

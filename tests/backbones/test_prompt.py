@@ -7,24 +7,22 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import CogVideoXImageToVideoPipeline
+from diffusers import CogVideoXImageToVideoPipeline, LTXConditionPipeline, LTXImageToVideoPipeline
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
 
 from tests.tiny import tiny_checkpoint
+from tests.tiny_ltx import BACKBONES, tiny_ltx
 from vdmfewshot.backbones.checkpoint import Checkpoint
 from vdmfewshot.backbones.prompt import SHIPPED, prompt_embeds, t5
 
 LENGTH = 4
 
 
-@pytest.fixture
-def with_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkpoint like those on the hub: T5 encoder and tokenizer, no shipped embedding."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    folder = tiny_checkpoint(tmp_path / "checkpoint")
+def add_text_encoder(folder: Path) -> Path:
+    """Make a checkpoint like those on the hub: T5 encoder and tokenizer, no shipped embedding."""
     (folder / SHIPPED).unlink()
     torch.manual_seed(0)
     config = T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
@@ -36,19 +34,50 @@ def with_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def text_parts(folder: Path) -> dict[str, object]:
+    return {
+        "tokenizer": PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer"),
+        "text_encoder": T5EncoderModel.from_pretrained(folder / "text_encoder", torch_dtype=torch.bfloat16),
+    }
+
+
+@pytest.fixture
+def with_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return add_text_encoder(tiny_checkpoint(tmp_path / "checkpoint"))
+
+
 def test_embeddings_equal_those_of_the_stock_pipeline(with_text: Path) -> None:
     tensors = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH, t5)
     ours, negative = tensors["prompt_embeds"], tensors["negative_prompt_embeds"]
-    parts = {
-        "tokenizer": PreTrainedTokenizerFast.from_pretrained(with_text / "tokenizer"),
-        "text_encoder": T5EncoderModel.from_pretrained(with_text / "text_encoder", torch_dtype=torch.bfloat16),
-    }
-    stock = CogVideoXImageToVideoPipeline.from_pretrained(with_text, **parts)
+    stock = CogVideoXImageToVideoPipeline.from_pretrained(with_text, **text_parts(with_text))
     with torch.no_grad():
         theirs = stock.encode_prompt("a mask", "", True, max_sequence_length=LENGTH, device=torch.device("cpu"))
     assert torch.equal(ours, theirs[0].float())
     assert torch.equal(negative, theirs[1].float())
     assert not torch.equal(ours, negative)
+
+
+@pytest.mark.parametrize(("version", "length"), [("0.9.1", 128), ("0.9.5", 256)])
+def test_masks_and_embeddings_equal_those_of_the_stock_ltx_pipelines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, length: int
+) -> None:
+    """With each pipeline's own default length; one of them hides the padding from T5, the other does not."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = add_text_encoder(tiny_ltx(tmp_path / "checkpoint", version))
+    backbone = BACKBONES[version](str(folder), prompt="a mask")
+    backbone.load()
+    cls = LTXImageToVideoPipeline if version == "0.9.1" else LTXConditionPipeline
+    stock = cls.from_pretrained(folder, **text_parts(folder))
+    with torch.no_grad():
+        theirs = stock.encode_prompt("a mask", "", True, device=torch.device("cpu"))
+    names = ("prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask")
+    for name, expected in zip(names, theirs, strict=True):
+        found = getattr(backbone, name)
+        assert found.shape[1] == length
+        assert torch.equal(found, expected if expected.dtype == torch.bool else expected.float()), name
+    assert backbone.prompt_attention_mask.sum() == 2
+    assert not torch.equal(backbone.prompt_embeds, backbone.negative_prompt_embeds)
 
 
 def test_the_text_encoder_is_needed_once(with_text: Path) -> None:

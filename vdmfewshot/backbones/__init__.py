@@ -2,6 +2,8 @@
 
 from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.cogvideox import CogVideoX
+from vdmfewshot.backbones.ltx import LtxVideo
+from vdmfewshot.backbones.ltx_condition import LtxVideoCondition
 from vdmfewshot.backbones.wan import Wan
 
-__all__ = ["Backbone", "CogVideoX", "Latents", "Wan"]
+__all__ = ["Backbone", "CogVideoX", "Latents", "LtxVideo", "LtxVideoCondition", "Wan"]

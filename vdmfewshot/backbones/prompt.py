@@ -59,12 +59,29 @@ def _cache_file(checkpoint: Checkpoint, prompt: str, length: int, encode: Prompt
     return cache_home() / "prompts" / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors"
 
 
-@torch.no_grad()
 def t5(checkpoint: Checkpoint, prompts: Sequence[str], length: int) -> dict[str, Tensor]:
     """``prompt_embeds`` (N, length, D) from the checkpoint's tokenizer and T5, which are dropped afterwards.
 
     Padded to ``length`` and without attention mask, as the stock CogVideoX pipeline does.
     """
+    return {"prompt_embeds": _t5(checkpoint, prompts, length, mask_encoder=False)["prompt_embeds"]}
+
+
+def t5_with_mask(checkpoint: Checkpoint, prompts: Sequence[str], length: int) -> dict[str, Tensor]:
+    """As ``t5``, with ``prompt_attention_mask`` (N, length) bool: T5 sees the padding, the denoiser does not.
+
+    So does the stock ``LTXImageToVideoPipeline``.
+    """
+    return _t5(checkpoint, prompts, length, mask_encoder=False)
+
+
+def t5_masked(checkpoint: Checkpoint, prompts: Sequence[str], length: int) -> dict[str, Tensor]:
+    """As ``t5_with_mask``, but T5 does not see the padding either: the stock ``LTXConditionPipeline``."""
+    return _t5(checkpoint, prompts, length, mask_encoder=True)
+
+
+@torch.no_grad()
+def _t5(checkpoint: Checkpoint, prompts: Sequence[str], length: int, mask_encoder: bool) -> dict[str, Tensor]:
     from transformers import AutoTokenizer, T5EncoderModel  # seconds to import, needed once per prompt
 
     where: dict[str, Any] = {"revision": checkpoint.revision}
@@ -78,5 +95,10 @@ def t5(checkpoint: Checkpoint, prompts: Sequence[str], length: int) -> dict[str,
         add_special_tokens=True,
         return_tensors="pt",
     )
+    masks = tokens.attention_mask.bool()
     # One prompt at a time, so that the bits are those of the stock pipeline, whatever the batch.
-    return {"prompt_embeds": torch.cat([encoder(ids[None])[0] for ids in tokens.input_ids]).float()}
+    embeds = [
+        encoder(ids[None], attention_mask=mask[None] if mask_encoder else None)[0]
+        for ids, mask in zip(tokens.input_ids, masks, strict=True)
+    ]
+    return {"prompt_embeds": torch.cat(embeds).float(), "prompt_attention_mask": masks}
