@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners import lora
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -101,6 +103,56 @@ def inject(model: Any, args: LoraArgs, targets: str, seed: int) -> None:
         parameter.requires_grad_("lora_" in name)
         if "lora_" in name:
             parameter.data = parameter.data.float()
+
+
+@contextmanager
+def merged(model: Any, merge: bool | None = None) -> Iterator[bool]:
+    """Within the context the adapter is part of the weights: each forward pass saves its two small products.
+
+    peft adds it to a copy; afterwards the very tensors from before are back, also after an exception. (peft's own
+    ``unmerge`` subtracts, which loses bits.) Costs as much memory as the adapted weights.
+
+    Args:
+        model: with an injected adapter.
+        merge: ``None`` merges if the weights are fp32, where the result is equal to rounding.
+
+    Yields:
+        whether the adapter is merged.
+
+    Raises:
+        ValueError: if ``merge`` is true and the weights are quantised, sharded or offloaded.
+    """
+    layers = [m for m in model.modules() if isinstance(m, lora.LoraLayer)]
+    possible = all(map(_plain, layers)) and not any(map(_hooked, model.modules()))
+    if merge and not possible:
+        raise ValueError("sampling.merge must be off for quantised, sharded or offloaded weights, got true")
+    if merge is None:
+        merge = possible and all(layer.base_layer.weight.dtype == torch.float32 for layer in layers)
+    if not merge:
+        yield False
+        return
+    frozen = [layer.base_layer.weight for layer in layers]
+    try:
+        for layer, weight in zip(layers, frozen, strict=True):
+            layer.base_layer.weight = torch.nn.Parameter(weight.detach().clone(), requires_grad=False)
+            layer.merge(adapter_names=[ADAPTER])
+        yield True
+    finally:
+        for layer, weight in zip(layers, frozen, strict=True):
+            layer.base_layer.weight = weight
+            layer.merged_adapters.clear()
+
+
+def _plain(layer: Any) -> bool:
+    """Whether a layer's weight is a whole ordinary matrix: no quantised type, no shard."""
+    weight = getattr(layer.base_layer, "weight", None)
+    whole = (getattr(layer.base_layer, "out_features", None), getattr(layer.base_layer, "in_features", None))
+    return type(layer) is lora.Linear and type(weight) is torch.nn.Parameter and tuple(weight.shape) == whole
+
+
+def _hooked(module: torch.nn.Module) -> bool:
+    """Whether accelerate or diffusers move or cast the module's weights while it runs."""
+    return hasattr(module, "_hf_hook") or bool(getattr(getattr(module, "_diffusers_hook", None), "hooks", None))
 
 
 def adapter_state(model: Any) -> dict[str, Tensor]:
