@@ -96,15 +96,20 @@ def test_weights_come_back_after_an_exception(trained: FewShotModule, monkeypatc
     assert not any(m.merged for m in model.modules() if isinstance(m, adapters.lora.Linear))
 
 
-def test_bf16_weights_are_merged_only_if_asked_to(tiny: Path) -> None:
-    module = make_module(tiny, dtype="bf16")
-    module.configure_model()
-    before = everything(module)
-    with adapters.merged(module.backbone.denoiser) as merged:
-        assert not merged
-    with adapters.merged(module.backbone.denoiser, True) as merged:
+def test_merging_bf16_weights_adds_little_to_the_error_of_bf16(tiny: Path) -> None:
+    exact, rounded = make_module(tiny), make_module(tiny, dtype="bf16")
+    for module in (exact, rounded):
+        module.configure_model()
+        generator = torch.Generator().manual_seed(0)
+        for name, parameter in module.named_parameters():
+            if "lora_B" in name:
+                parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
+    before, reference, apart = everything(rounded), exact.backbone.probe(), rounded.backbone.probe()
+    with adapters.merged(rounded.backbone.denoiser) as merged:
         assert merged
-    assert same(before, everything(module))
+        together = rounded.backbone.probe()
+    assert (together - reference).norm() < 1.5 * (apart - reference).norm()
+    assert same(before, everything(rounded))
 
 
 @pytest.mark.parametrize("tool", ["accelerate", "diffusers"])
@@ -116,11 +121,6 @@ def test_offloaded_weights_are_not_merged(trained: FewShotModule, tool: str) -> 
         apply_layerwise_casting(model, torch.float8_e4m3fn, torch.float32)
     with adapters.merged(model) as merged:
         assert not merged
-    with (
-        pytest.raises(ValueError, match="must be off for quantised, sharded or offloaded"),
-        adapters.merged(model, True),
-    ):
-        pass
 
 
 def test_validation_with_merging_changes_nothing_of_training(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:

@@ -106,29 +106,23 @@ def inject(model: Any, args: LoraArgs, targets: str, seed: int) -> None:
 
 
 @contextmanager
-def merged(model: Any, merge: bool | None = None) -> Iterator[bool]:
-    """Within the context the adapter is part of the weights: each forward pass saves its two small products.
+def merged(model: Any, merge: bool = True) -> Iterator[bool]:
+    """Within the context the adapter is part of the weights, which saves each forward pass its two small products.
 
     peft adds it to a copy; afterwards the very tensors from before are back, also after an exception. (peft's own
-    ``unmerge`` subtracts, which loses bits.) Costs as much memory as the adapted weights.
+    ``unmerge`` subtracts, which loses bits.) The copy needs as much memory as the adapted weights. The output is equal
+    to rounding: 3e-7 in fp32; bf16 weights are rounded once more, which adds 1 % to the error that bf16 has already
+    (embedded model, relative to fp32: 6.6e-3 either way).
 
     Args:
         model: with an injected adapter.
-        merge: ``None`` merges if the weights are fp32, where the result is equal to rounding.
+        merge: ``False`` does nothing; nor are quantised, sharded and offloaded weights merged.
 
     Yields:
         whether the adapter is merged.
-
-    Raises:
-        ValueError: if ``merge`` is true and the weights are quantised, sharded or offloaded.
     """
     layers = [m for m in model.modules() if isinstance(m, lora.LoraLayer)]
-    possible = all(map(_plain, layers)) and not any(map(_hooked, model.modules()))
-    if merge and not possible:
-        raise ValueError("sampling.merge must be off for quantised, sharded or offloaded weights, got true")
-    if merge is None:
-        merge = possible and all(layer.base_layer.weight.dtype == torch.float32 for layer in layers)
-    if not merge:
+    if not merge or not all(map(_plain, layers)) or any(map(_hooked, model.modules())):
         yield False
         return
     frozen = [layer.base_layer.weight for layer in layers]

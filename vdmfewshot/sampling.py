@@ -30,9 +30,9 @@ class SamplingArgs:
     """Predictions per query, each from its own noise (K of pass@k)."""
     max_batch: int = 16
     """Samples in one call, queries of a batch times attempts; less needs less memory."""
-    merge: bool | None = None
-    """Add the adapter to a copy of the weights that it adapts while generating: faster, equal to rounding. Default:
-    for fp32 weights, since bf16 ones would be rounded once more."""
+    merge: bool = True
+    """Add the adapter to a copy of the weights that it adapts while generating: faster, equal to rounding. Quantised,
+    sharded and offloaded weights are left alone."""
     decode: Literal["last", "clip"] = "last"
     """What of the clip is decoded: the last frame, from the last latent alone where the family can (a few per cent of
     the cost, equal to within the VAE's own error), or all frames exactly as the stock pipeline does."""
