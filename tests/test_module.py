@@ -23,7 +23,8 @@ from tests.training import adapter_weights, make_data, make_module, make_trainer
 from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.clip import ClipBatch
 from vdmfewshot.memory import MemoryArgs
-from vdmfewshot.module import FewShotModule, SamplingArgs
+from vdmfewshot.module import FewShotModule
+from vdmfewshot.sampling import SamplingArgs
 
 
 def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:

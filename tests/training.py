@@ -12,7 +12,8 @@ from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.data.pairs import PairsDataModule
 from vdmfewshot.memory import MemoryArgs
-from vdmfewshot.module import FewShotModule, SamplingArgs
+from vdmfewshot.module import FewShotModule
+from vdmfewshot.sampling import SamplingArgs
 from vdmfewshot.trainer import FewShotTrainer
 
 

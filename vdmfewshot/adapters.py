@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners import lora
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
@@ -101,6 +103,50 @@ def inject(model: Any, args: LoraArgs, targets: str, seed: int) -> None:
         parameter.requires_grad_("lora_" in name)
         if "lora_" in name:
             parameter.data = parameter.data.float()
+
+
+@contextmanager
+def merged(model: Any, merge: bool = True) -> Iterator[bool]:
+    """Within the context the adapter is part of the weights, which saves each forward pass its two small products.
+
+    peft adds it to a copy; afterwards the very tensors from before are back, also after an exception. (peft's own
+    ``unmerge`` subtracts, which loses bits.) The copy needs as much memory as the adapted weights. The output is equal
+    to rounding: 3e-7 in fp32; bf16 weights are rounded once more, which adds 1 % to the error that bf16 has already
+    (embedded model, relative to fp32: 6.6e-3 either way).
+
+    Args:
+        model: with an injected adapter.
+        merge: ``False`` does nothing; nor are quantised, sharded and offloaded weights merged.
+
+    Yields:
+        whether the adapter is merged.
+    """
+    layers = [m for m in model.modules() if isinstance(m, lora.LoraLayer)]
+    if not merge or not all(map(_plain, layers)) or any(map(_hooked, model.modules())):
+        yield False
+        return
+    frozen = [layer.base_layer.weight for layer in layers]
+    try:
+        for layer, weight in zip(layers, frozen, strict=True):
+            layer.base_layer.weight = torch.nn.Parameter(weight.detach().clone(), requires_grad=False)
+            layer.merge(adapter_names=[ADAPTER])
+        yield True
+    finally:
+        for layer, weight in zip(layers, frozen, strict=True):
+            layer.base_layer.weight = weight
+            layer.merged_adapters.clear()
+
+
+def _plain(layer: Any) -> bool:
+    """Whether a layer's weight is a whole ordinary matrix: no quantised type, no shard."""
+    weight = getattr(layer.base_layer, "weight", None)
+    whole = (getattr(layer.base_layer, "out_features", None), getattr(layer.base_layer, "in_features", None))
+    return type(layer) is lora.Linear and type(weight) is torch.nn.Parameter and tuple(weight.shape) == whole
+
+
+def _hooked(module: torch.nn.Module) -> bool:
+    """Whether accelerate or diffusers move or cast the module's weights while it runs."""
+    return hasattr(module, "_hf_hook") or bool(getattr(getattr(module, "_diffusers_hook", None), "hooks", None))
 
 
 def adapter_state(model: Any) -> dict[str, Tensor]:

@@ -74,7 +74,9 @@ class ClipBatch:
         ordinals: B positions in the training stream (-1 outside training).
         digests: B content hashes of the frames.
         generated: (B, K, F', 3, H, W) float32 in [-1, 1], K attempts at what follows frame 0; ``None`` before
-            prediction. F' may exceed F (see ``backbones``); the answer is the last frame.
+            prediction. F' may exceed F (see ``backbones``), or be 1 if nothing else was decoded; the answer is the last
+            frame.
+        latents: (B, K, T, C, h, w) what ``generated`` was decoded from; ``None`` before prediction.
     """
 
     frames: Tensor
@@ -82,6 +84,7 @@ class ClipBatch:
     ordinals: tuple[int, ...]
     digests: tuple[str, ...]
     generated: Tensor | None = None
+    latents: Tensor | None = None
 
     def __post_init__(self) -> None:
         """Check shapes once, where the batch is made.
@@ -101,7 +104,8 @@ class ClipBatch:
     def to(self, device: torch.device | str) -> ClipBatch:
         """The same batch with its tensors on ``device``; Lightning moves anything that has this method."""
         generated = None if self.generated is None else self.generated.to(device)
-        return replace(self, frames=self.frames.to(device), generated=generated)
+        latents = None if self.latents is None else self.latents.to(device)
+        return replace(self, frames=self.frames.to(device), generated=generated, latents=latents)
 
     @property
     def first_frame(self) -> Tensor:

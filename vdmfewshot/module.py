@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +18,10 @@ from vdmfewshot.cache import LatentCache
 from vdmfewshot.clip import ClipBatch
 from vdmfewshot.objective import draw_noise, loss_per_sample
 from vdmfewshot.rng import derive_seed, named_generator, run_seed
+from vdmfewshot.sampling import SamplingArgs, sample_clips
 
 #: value of ``adapter`` that says: evaluate the frozen backbone itself
 UNTRAINED = "untrained"
-
-
-@dataclass(frozen=True)
-class SamplingArgs:
-    """How predictions are generated. The published setting is 50 steps with guidance 6."""
-
-    steps: int = 10
-    """Denoising steps."""
-    guidance: float = 1.0
-    """Classifier-free guidance scale; 1 is off and halves the cost."""
-    attempts: int = 1
-    """Predictions per query, each from its own noise (K of pass@k)."""
-
-    def __post_init__(self) -> None:
-        """Check ranges.
-
-        Raises:
-            ValueError: naming rule and value.
-        """
-        for name in ("steps", "attempts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"sampling.{name} must be at least 1, got {getattr(self, name)}")
-        if self.guidance < 1:
-            raise ValueError(f"sampling.guidance must be at least 1 (off), got {self.guidance}")
 
 
 class FewShotModule(LightningModule):
@@ -60,6 +37,7 @@ class FewShotModule(LightningModule):
             ``test`` and ``predict`` accept that there is no adapter.
         cache_dir: where latents are kept between runs; ``None`` keeps them in memory only.
         seed: of adapter weights, training noise and generation noise; ``None`` takes ``seed_everything``.
+        compile: compile the denoiser's repeated blocks: pays off over many steps of few shapes.
     """
 
     def __init__(
@@ -68,10 +46,11 @@ class FewShotModule(LightningModule):
         lora: LoraArgs = LoraArgs(),  # noqa: B008 (frozen)
         optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-3, weight_decay=0.0),
         lr_scheduler: LRSchedulerCallable | None = None,
-        sampling: SamplingArgs = SamplingArgs(),
+        sampling: SamplingArgs = SamplingArgs(),  # noqa: B008 (frozen)
         adapter: str | None = None,
         cache_dir: str | None = None,
         seed: int | None = None,
+        compile: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
@@ -82,6 +61,7 @@ class FewShotModule(LightningModule):
         self.adapter = None if adapter in (None, UNTRAINED) else Path(str(adapter))
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.seed = seed
+        self.compile_blocks = compile
         self.strict_loading = False  # checkpoints leave the frozen weights out; on_load_checkpoint checks the rest
         self._cache: LatentCache | None = None
         self._configured = False
@@ -104,6 +84,8 @@ class FewShotModule(LightningModule):
         if self.adapter is not None:
             codec = None if self._datamodule is None else self._datamodule.codec.spec_hash
             adapters.load_adapter(self.adapter, self.backbone.denoiser, self._base, codec)
+        if self.compile_blocks:
+            self.backbone.compile_blocks()
         self._cache = LatentCache(str(self.backbone.encoder_fingerprint), self.cache_dir)
         self._configured = True
 
@@ -179,18 +161,16 @@ class FewShotModule(LightningModule):
 
     def generate(self, batch: ClipBatch) -> ClipBatch:
         """K attempts per query; noise depends on (seed, key, attempt) alone, not on batch, worker or rank."""
-        num_frames = self._datamodule.clip_shape[0]
-        attempts = [
-            self.backbone.generate(
-                batch.first_frame,
-                num_frames,
-                [named_generator(run_seed(self.seed), "generate", pair.key, attempt) for pair in batch.pairs],
-                self.sampling.steps,
-                self.sampling.guidance,
-            )
-            for attempt in range(self.sampling.attempts)
+        attempts, num_frames = self.sampling.attempts, self._datamodule.clip_shape[0]
+        generators = [
+            named_generator(run_seed(self.seed), "generate", pair.key, attempt)
+            for pair in batch.pairs
+            for attempt in range(attempts)
         ]
-        return replace(batch, generated=torch.stack(attempts, dim=1))
+        images = batch.first_frame.repeat_interleave(attempts, 0)
+        drawn = sample_clips(self.backbone, images, num_frames, generators, self.sampling)
+        latents, generated = (x.reshape(len(batch), attempts, *x.shape[1:]) for x in drawn)
+        return replace(batch, generated=generated, latents=latents)
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from vdmfewshot.backbones.checkpoint import Checkpoint, cast
+from vdmfewshot.backbones.posterior import PosteriorMemory
 from vdmfewshot.memory import MemoryArgs
 from vdmfewshot.objective import Objective
 from vdmfewshot.rng import derive_seed
@@ -66,6 +68,8 @@ class Backbone(nn.Module, ABC):
     schedulers: tuple[str, ...]
     #: regular expression for the modules that LoRA adapts by default
     lora_targets: str
+    #: class names of the denoiser's repeated blocks, for compilation; empty: diffusers knows them
+    repeated_blocks: tuple[str, ...] = ()
     #: leading latent frames that are the input image itself: kept clean, not generated and not part of the loss
     given_latents: int = 0
     #: what ``from_pretrained`` and ``load_lora_weights`` of the stock pipeline must be told to give what we give
@@ -94,6 +98,7 @@ class Backbone(nn.Module, ABC):
         self.fingerprint: str | None = None
         self.encoder_fingerprint: str | None = None
         self._pipeline: Any = None
+        self._posteriors = PosteriorMemory()
 
     # -- configuration ------------------------------------------------------------------------------------------------
 
@@ -129,6 +134,12 @@ class Backbone(nn.Module, ABC):
         # The pipeline borrows our modules; it is no nn.Module and owns no weights.
         self._pipeline = self.pipeline_class(**self._parts())
         self._pipeline.set_progress_bar_config(disable=True)
+
+    def compile_blocks(self) -> None:
+        """Compile each repeated block of the denoiser for the shapes it meets, at its first call with each of them."""
+        if self.repeated_blocks:
+            self.transformer._repeated_blocks = list(self.repeated_blocks)
+        self.transformer.compile_repeated_blocks(dynamic=False)
 
     def _denoiser(self, part: str) -> Any:
         """The checkpoint's transformer, or the same architecture with random weights: the control experiment."""
@@ -196,8 +207,13 @@ class Backbone(nn.Module, ABC):
         Returns:
             (B, F', 3, H, W) in [-1, 1]; F' is what the stock pipeline returns, which may exceed F.
         """
-        latents = self.sample(first_frame, num_frames, generators, steps, guidance)
+        with self.first_frames_encoded_once():
+            latents = self.sample(first_frame, num_frames, generators, steps, guidance)
         return self.decode(latents, generators)
+
+    def first_frames_encoded_once(self) -> AbstractContextManager[None]:
+        """Within the context, ``sample`` encodes images that it has seen before no more, with the same bits."""
+        return self._posteriors.of(self.vae)
 
     @abstractmethod
     def sample(
@@ -211,6 +227,13 @@ class Backbone(nn.Module, ABC):
 
         The generators go on where ``sample`` left them, for families whose decoder takes noise.
         """
+
+    def decode_last(self, latents: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """The end of the clip, (B, F'', 3, H, W) in [-1, 1] with F'' ≥ 1: its last frame is what is scored.
+
+        Families that can decode it for less than the clip do, within the error of their VAE.
+        """
+        return self.decode(latents, generators)
 
     @torch.no_grad()
     def reconstruct(self, frames: Tensor) -> Tensor:

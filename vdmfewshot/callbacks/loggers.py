@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import wandb
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.utilities import rank_zero_warn
+
+if TYPE_CHECKING:
+    import wandb
 
 #: seconds that the end of a run waits for a dead server; what is not uploaded stays on disk for ``wandb sync``
 FINISH_TIMEOUT = 60
@@ -132,6 +134,8 @@ class ResilientWandbLogger(WandbLogger):
 
 def _settings(init_timeout: float) -> wandb.Settings:
     """Bounded waiting at both ends of a run."""
+    import wandb  # slow to import, and most runs do without
+
     settings: dict[str, float] = {"init_timeout": init_timeout, "login_timeout": init_timeout}
     if "finish_timeout" in getattr(wandb.Settings, "model_fields", {}):
         settings["finish_timeout"] = FINISH_TIMEOUT  # not in every supported release

@@ -18,16 +18,18 @@ from vdmfewshot.callbacks.panel import Row, panel, save_gif
 from vdmfewshot.clip import ClipBatch, Pair, to_image
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.records import recompute
+from vdmfewshot.rng import named_generator
 
 HEADINGS = ("input", "generated", "decoded", "truth")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A query and its K generated clips (K, F', 3, H, W), on the CPU."""
+    """A query, what is scored of its K attempts (K, F', 3, H, W) and the first one's clip (F, 3, H, W), on the CPU."""
 
     pair: Pair
     clips: Tensor
+    clip: Tensor
 
 
 class Visuals(Callback):
@@ -63,14 +65,14 @@ class Visuals(Callback):
     ) -> None:  # fmt: skip
         """Keep the first samples."""
         if not trainer.sanity_checking and self._validations % self.every_n_validations == 0:
-            self._keep(trainer, outputs)
+            self._keep(trainer, pl_module, outputs)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Keep the first samples."""
-        self._keep(trainer, outputs)
+        self._keep(trainer, pl_module, outputs)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draw."""
@@ -82,13 +84,14 @@ class Visuals(Callback):
         """Draw."""
         self._publish("test", trainer)
 
-    def _keep(self, trainer: Trainer, outputs: Any) -> None:
+    def _keep(self, trainer: Trainer, module: LightningModule, outputs: Any) -> None:
         if not trainer.is_global_zero or not isinstance(outputs, ClipBatch) or outputs.generated is None:
             return
         known = {sample.pair.key for sample in self._samples}
-        for pair, clips in zip(outputs.pairs, outputs.generated, strict=True):
+        for i, (pair, clips) in enumerate(zip(outputs.pairs, outputs.generated, strict=True)):
             if len(self._samples) < self.max_samples and pair.key not in known:
-                self._samples.append(Sample(pair, clips.detach().float().cpu()))
+                clip = whole_clip(module, outputs, i)
+                self._samples.append(Sample(pair, clips.detach().float().cpu(), clip.detach().float().cpu()))
 
     def _publish(self, stage: Literal["val", "test"], trainer: Trainer) -> None:
         folder = run_folder(trainer) / "pictures" / stage  # on every rank: it is broadcast
@@ -107,6 +110,17 @@ class Visuals(Callback):
             rank_zero_warn(f"pictures are skipped: {type(error).__name__}: {error}")
 
 
+def whole_clip(module: LightningModule, outputs: ClipBatch, index: int) -> Tensor:
+    """(F, 3, H, W), the first attempt of a sample; decoded here if prediction decoded no more than the last frame."""
+    assert outputs.generated is not None
+    clip = outputs.generated[index, 0]
+    if len(clip) > 1 or outputs.latents is None:
+        return clip
+    noise = [named_generator("pictures", outputs.pairs[index].key)]
+    decoded: Tensor = module.backbone.decode(outputs.latents[index, :1], noise)[0]  # type: ignore[operator, union-attr]
+    return decoded
+
+
 def write_pictures(folder: Path, name: str, samples: list[Sample], data: TaskData, fps: int) -> tuple[Path, list[Path]]:
     """Write a panel ``<name>.png`` and a clip ``<name>/<key>.gif`` per sample.
 
@@ -120,7 +134,7 @@ def write_pictures(folder: Path, name: str, samples: list[Sample], data: TaskDat
     rows = [row(sample, data, metric, artist) for sample in samples]
     Image.fromarray(panel((*HEADINGS, f"error: {artist.legend}"), rows)).save(sheet)
     for sample, clip in zip(samples, clips, strict=True):
-        save_gif(clip, [draw_image(to_image(frame)) for frame in sample.clips[0]], fps)
+        save_gif(clip, [draw_image(to_image(frame)) for frame in sample.clip], fps)
     return sheet, clips
 
 

@@ -1,0 +1,104 @@
+"""A prediction: what steps, guidance, frames, decoding and merging cost, and what they are worth.
+
+The baseline is what video pipelines do by default: 50 steps with guidance, every frame decoded.
+
+    python -m benchmarks.predict
+    python -m benchmarks.predict --backbone cogvideox-1.5-5b --size true --queries 2
+    python -m benchmarks.predict --score
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.curve import choose, curve
+from benchmarks.harness import arguments, interleave, publish, ratios
+from benchmarks.models import add_model_arguments, build
+from vdmfewshot.data.segmentation import MaskFolderDataModule
+from vdmfewshot.module import FewShotModule
+from vdmfewshot.sampling import QUALITY, SamplingArgs
+from vdmfewshot.trainer import FewShotTrainer
+
+BASELINE = "50 steps, guidance 6, clip decoded, not merged"
+QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+
+
+def move_adapter(module: FewShotModule) -> None:
+    """Give the adapter an effect: merging an untrained one would be the addition of zeros."""
+    generator = torch.Generator().manual_seed(0)
+    for name, parameter in module.named_parameters():
+        if "lora_B" in name:
+            parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.01)
+
+
+def settings(args: argparse.Namespace) -> dict[str, tuple[int, SamplingArgs]]:
+    """(frames, sampling) by name; the baseline first."""
+    frames, fast, batch = args.shape[0], QUALITY["fast"][0], args.queries
+    published = SamplingArgs(quality="paper", decode="clip", merge=False, max_batch=batch)
+    rows = {
+        BASELINE: (frames, published),
+        "default": (frames, SamplingArgs(max_batch=batch)),
+        "default, clip decoded": (frames, SamplingArgs(max_batch=batch, decode="clip")),
+        "default, not merged": (frames, SamplingArgs(max_batch=batch, merge=False)),
+        "default, merged": (frames, SamplingArgs(max_batch=batch, merge=True)),
+        "default, guidance 6": (frames, SamplingArgs(max_batch=batch, guidance=6.0)),
+        "default, one at a time": (frames, SamplingArgs(max_batch=1)),
+        "default, 5 frames": (5, SamplingArgs(max_batch=batch)),
+    }
+    steps = {f"{n} steps": (frames, SamplingArgs(steps=n, max_batch=batch)) for n in args.steps if n != fast}
+    return {**rows, **steps}
+
+
+def case(module: FewShotModule, frames: int, sampling: SamplingArgs, args: argparse.Namespace) -> Callable[[], None]:
+    """``Trainer.predict`` over all queries."""
+    _, height, width = args.shape
+    data = MaskFolderDataModule(
+        "sample:nuclei", shots=1, num_frames=frames, height=height, width=width,
+        max_queries=args.queries, eval_batch_size=args.queries,
+    )  # fmt: skip
+    precision: Any = "bf16-mixed" if module.device.type == "cuda" else "32-true"
+    trainer = FewShotTrainer(devices=1, precision=precision, **dict.fromkeys(QUIET, False))
+
+    def run() -> None:
+        module.sampling = sampling
+        trainer.predict(module, datamodule=data, return_predictions=False)
+
+    return run
+
+
+def cases(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
+    """What is compared, by name; the baseline first."""
+    module = build(args)
+    move_adapter(module)
+    rows = {name: case(module, *setting, args) for name, setting in settings(args).items()}
+    if args.compile:
+        compiled = build(args, compile=True)
+        move_adapter(compiled)
+        rows["default, compiled"] = case(compiled, args.shape[0], SamplingArgs(max_batch=args.queries), args)
+    return rows
+
+
+def main() -> None:
+    """Time the cases, measure the curve if wanted, print and write them."""
+    parser = arguments(__doc__ or "")
+    add_model_arguments(parser)
+    parser.add_argument("--queries", type=int, default=4, help="predicted in one batch")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 6, 8, 10, 20], help="on the curve")
+    parser.add_argument("--compile", action="store_true", help="add a case with compiled blocks")
+    parser.add_argument("--score", action="store_true", help="train adapters and print steps against score instead")
+    parser.add_argument("--train_steps", type=int, help="of those adapters; default: the experiments'")
+    args = parser.parse_args()
+    if args.score:
+        rows = curve(args.backbone, args.steps, args.train_steps)
+        publish("predict_score", rows, args, chosen_steps=choose(rows), default_steps=QUALITY["fast"][0])
+        return
+    rows = ratios(interleave(cases(args), args.repeats), BASELINE)
+    publish("predict", rows, args)
+
+
+if __name__ == "__main__":
+    main()

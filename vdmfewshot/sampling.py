@@ -1,0 +1,91 @@
+"""How predictions are generated: quality against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vdmfewshot.adapters import merged
+from vdmfewshot.backbones.base import Backbone
+
+#: (denoising steps, guidance scale); the first is the knee of the curve that benchmarks/predict.py --score prints
+QUALITY: dict[str, tuple[int, float]] = {"fast": (10, 1.0), "paper": (50, 6.0)}
+
+
+@dataclass(frozen=True)
+class SamplingArgs:
+    """How predictions are generated."""
+
+    quality: Literal["fast", "paper"] = "fast"
+    """Steps and guidance in one word: fast is 10 steps without guidance; paper, the upstream default, is 50 with 6."""
+    steps: int | None = None
+    """Denoising steps; default: those of the quality."""
+    guidance: float | None = None
+    """Classifier-free guidance scale; 1 is off and halves the cost; default: that of the quality."""
+    attempts: int = 1
+    """Predictions per query, each from its own noise (K of pass@k)."""
+    max_batch: int = 16
+    """Samples in one call, queries of a batch times attempts; less needs less memory."""
+    merge: bool = True
+    """Add the adapter to a copy of the weights that it adapts while generating: faster, equal to rounding. Quantised,
+    sharded and offloaded weights are left alone."""
+    decode: Literal["last", "clip"] = "last"
+    """What of the clip is decoded: the last frame, from the last latent alone where the family can (a few per cent of
+    the cost, equal to within the VAE's own error), or all frames exactly as the stock pipeline does."""
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ValueError: naming rule and value.
+        """
+        for name in ("num_inference_steps", "attempts", "max_batch"):
+            if getattr(self, name) < 1:
+                option = "steps" if name == "num_inference_steps" else name
+                raise ValueError(f"sampling.{option} must be at least 1, got {getattr(self, name)}")
+        if self.guidance_scale < 1:
+            raise ValueError(f"sampling.guidance must be at least 1 (off), got {self.guidance_scale}")
+
+    @property
+    def num_inference_steps(self) -> int:
+        """``steps`` if given, else those of ``quality``."""
+        return QUALITY[self.quality][0] if self.steps is None else self.steps
+
+    @property
+    def guidance_scale(self) -> float:
+        """``guidance`` if given, else that of ``quality``."""
+        return QUALITY[self.quality][1] if self.guidance is None else self.guidance
+
+
+def sample_clips(
+    backbone: Backbone,
+    first_frames: Tensor,
+    num_frames: int,
+    generators: Sequence[torch.Generator],
+    sampling: SamplingArgs,
+) -> tuple[Tensor, Tensor]:
+    """What follows images, in as few calls as ``max_batch`` allows.
+
+    Args:
+        backbone: with its adapter.
+        first_frames: (N, 3, H, W) in [-1, 1]; equal ones are encoded once.
+        num_frames: F of the clips.
+        generators: N generators, one a sample, so that results do not depend on the batch.
+        sampling: how.
+
+    Returns:
+        latents (N, T, C, h, w) and what was decoded of them, (N, F', 3, H, W) in [-1, 1].
+    """
+    decode = backbone.decode if sampling.decode == "clip" else backbone.decode_last
+    latents, frames = [], []
+    with merged(backbone.denoiser, sampling.merge), backbone.first_frames_encoded_once():
+        for start in range(0, len(first_frames), sampling.max_batch):
+            part = slice(start, start + sampling.max_batch)
+            noise, steps, guidance = generators[part], sampling.num_inference_steps, sampling.guidance_scale
+            latents.append(backbone.sample(first_frames[part], num_frames, noise, steps, guidance))
+            frames.append(decode(latents[-1], noise))
+    return torch.cat(latents), torch.cat(frames)
