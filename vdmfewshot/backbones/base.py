@@ -224,8 +224,10 @@ def fingerprint(model: nn.Module, config: dict[str, Any]) -> str:
     plain = {k: v for k, v in config.items() if not k.startswith("_")}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().flatten()
-        stride = max(1, flat.numel() // 16)
-        values = flat[::stride][:16].to("cpu", torch.bfloat16).float()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + values.numpy().tobytes())
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        if not tensor.is_meta:
+            flat = tensor.detach().flatten()
+            stride = max(1, flat.numel() // 16)
+            values = flat[::stride][:16].to("cpu", torch.bfloat16).float()
+            digest.update(values.numpy().tobytes())
     return digest.hexdigest()[:16]
