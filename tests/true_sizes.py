@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-
 VAE: dict[str, Any] = dict(
     block_out_channels=[128, 256, 256, 512],
     down_block_types=["CogVideoXDownBlock3D"] * 4,

@@ -8,7 +8,7 @@ blocks tell the cost of all, since the blocks of a video transformer are alike.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -89,7 +89,8 @@ class Cost:
         encode: FLOP of the condition and the latents of a clip, spent once.
         decode: FLOP of decoding a clip.
         decoding: bytes at the peak of decoding a clip, without weights.
-        vae: bytes of the VAE.
+        encoders: bytes of VAE and image encoder.
+        itemsize: bytes of a frozen weight.
     """
 
     tokens: int
@@ -102,7 +103,8 @@ class Cost:
     encode: float
     decode: float
     decoding: float
-    vae: float
+    encoders: float
+    itemsize: int
 
     def step(self, recomputed: int = 0) -> float:
         """FLOP of a training step in which ``recomputed`` blocks run forward twice."""
@@ -116,12 +118,8 @@ class Cost:
     def activations(self, recomputed: int = 0) -> float:
         """Bytes of activations at the peak of a training step in which ``recomputed`` blocks run forward twice."""
         kept = self.total.activations - recomputed * (self.block.activations - self.boundary)
-        # One block at a time has its activations back.
-        return self.working + kept + (self.block.activations if recomputed else 0)
-
-    def weights(self, ratio: float = 1.0) -> float:
-        """Bytes of the frozen denoiser whose linear layers are stored in ``ratio`` of their bytes."""
-        return self.total.frozen - (1 - ratio) * self.total.linear
+        # The last blocks are done with theirs when the first ones get theirs back, one at a time.
+        return self.working + kept + (self.block.activations if recomputed == self.blocks else 0)
 
     @property
     def adapter(self) -> float:
@@ -199,7 +197,6 @@ class _Step:
 
 def _estimate(backbone: Backbone, clip: tuple[int, int, int], step: _Step) -> Cost:
     blocks, one = depth(backbone), skeleton(backbone, 1)
-    vae = sum(tensor.nbytes for tensor in one.vae.state_dict().values())
     latents, encode, _ = _count(lambda: one.encode(torch.empty(1, clip[0], 3, *clip[1:], device="meta")))
     x0 = latents.x0[:, -((clip[0] - 1) // _temporal_stride(one) + 1) :].to(one.dtype)  # without padding
     _, decode, decoding = _count(lambda: one.decode(x0, [torch.Generator()]))
@@ -217,7 +214,8 @@ def _estimate(backbone: Backbone, clip: tuple[int, int, int], step: _Step) -> Co
         encode=encode,
         decode=decode,
         decoding=decoding,
-        vae=vae,
+        encoders=sum(t.nbytes for module in one.encoders for t in module.state_dict().values()),
+        itemsize=one.dtype.itemsize,
     )
 
 
@@ -255,8 +253,9 @@ def _train(backbone: Backbone, latents: Latents, step: _Step) -> tuple[Denoiser,
         del prediction
         seen.clear()
         loss.backward()
-    linear = [m.weight for n, m in _denoisers(backbone) if isinstance(m, nn.Linear) and "lora_" not in n]
-    parameters = [p for _, m in _denoisers(backbone) for p in m.parameters(recurse=False)]
+    modules = [module for denoiser in backbone.denoisers for module in denoiser.modules()]
+    linear = [m.weight for m in modules if isinstance(m, nn.Linear) and not m.weight.requires_grad]
+    parameters = [p for denoiser in backbone.denoisers for p in denoiser.parameters()]
     cost = Denoiser(
         forward=forward,
         backward=flop.get_total_flops() - forward,
@@ -274,13 +273,6 @@ def _inject(backbone: Backbone, lora: LoraArgs) -> None:
         inject(backbone.denoiser, lora, backbone.lora_targets, seed=0)
     except ValueError:  # targets that name blocks deeper than these
         inject(backbone.denoiser, replace(lora, targets=None), backbone.lora_targets, seed=0)
-
-
-def _denoisers(backbone: Backbone) -> Iterator[tuple[str, nn.Module]]:
-    """Modules of the denoiser, or of both where there are two experts."""
-    for name, child in backbone.named_children():
-        if name.startswith("transformer"):
-            yield from child.named_modules()
 
 
 def _to_fake(backbone: Backbone, mode: FakeTensorMode, device: torch.device) -> list[Tensor]:

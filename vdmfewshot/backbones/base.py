@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vdmfewshot import memory
 from vdmfewshot.backbones.checkpoint import Checkpoint
 from vdmfewshot.memory import MemoryArgs
 from vdmfewshot.objective import Objective
@@ -114,12 +115,12 @@ class Backbone(nn.Module, ABC):
             return
         self.vae = self.checkpoint.model(self.vae_class, "vae", self.vae_dtype).requires_grad_(False).eval()
         self.transformer = self._denoiser("transformer").requires_grad_(False).eval()
-        if self.memory.checkpointing == "full":
-            self.transformer.enable_gradient_checkpointing()
         if self.memory.vae_tiling:
             self.vae.enable_tiling()
         self.fingerprint = fingerprint(self.transformer, dict(self.transformer.config))
         self.encoder_fingerprint = fingerprint(self.vae, dict(self.vae.config))
+        for denoiser in self.denoisers:
+            memory.apply(self.memory, denoiser)
         for name, tensor in self._prompts().items():
             self.register_buffer(name, tensor, persistent=False)
         # The pipeline borrows our modules; it is no nn.Module and owns no weights.
@@ -154,6 +155,21 @@ class Backbone(nn.Module, ABC):
     def denoiser(self) -> Any:
         """The network that LoRA adapts (a diffusers model with ``PeftAdapterMixin``)."""
         return self.transformer
+
+    @property
+    def denoisers(self) -> list[Any]:
+        """All networks that denoise: the adapted one, and a second expert where there is one."""
+        return [child for name, child in self.named_children() if name.startswith("transformer")]
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """VAE and image encoder: idle in training, where latents are cached."""
+        return [child for name, child in self.named_children() if not name.startswith("transformer")]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Backbone:
+        """Move everything but offloaded weights."""
+        with memory.in_place(self.denoisers if self.memory.offload == "group" else []):
+            return super()._apply(fn, recurse)
 
     @property
     def pipeline(self) -> Any:

@@ -10,6 +10,7 @@ from torch import nn
 
 from vdmfewshot.backbones.base import Backbone
 from vdmfewshot.backbones.checkpoint import Checkpoint
+from vdmfewshot.memory import MemoryArgs
 
 
 class Skeleton(Checkpoint):
@@ -48,7 +49,7 @@ def skeleton(backbone: Backbone, blocks: int) -> Backbone:
     twin.__dict__ = {**backbone.__dict__, "_modules": {}, "_buffers": {}, "_pipeline": None}
     twin.checkpoint = Skeleton(backbone.checkpoint, blocks)
     twin.init = "pretrained"  # a random denoiser has the same shapes
-    twin.memory = type(backbone.memory)(checkpointing="none", vae_tiling=backbone.memory.vae_tiling)
+    twin.memory = MemoryArgs(vae_tiling=backbone.memory.vae_tiling)
     twin.load()
     return twin.to("meta")
 
