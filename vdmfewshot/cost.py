@@ -28,9 +28,9 @@ from vdmfewshot.memory import blocks_of
 ATEN = torch.ops.aten
 #: torch counts the fused attention of GPUs but not that of CPUs
 CPU_ATTENTION: dict[Any, Any] = {
-    ATEN._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-    ATEN._scaled_dot_product_flash_attention_for_cpu_backward: lambda g, q, k, v, *_, **__: sdpa_backward_flop_count(
-        g, q, k, v
+    ATEN._scaled_dot_product_flash_attention_for_cpu: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),  # type: ignore[no-untyped-call]
+    ATEN._scaled_dot_product_flash_attention_for_cpu_backward: lambda *shapes, **_: sdpa_backward_flop_count(  # type: ignore[no-untyped-call]
+        *shapes[:4]
     ),
 }
 #: fp32 parameter, gradient and the two moments of AdamW
@@ -127,7 +127,7 @@ class Cost:
         return BYTES_PER_TRAINABLE * self.total.trainable
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of storages that operations made and that are still referenced.
 
     Args:
@@ -135,7 +135,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self, weights: list[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.alive = 0
         self.peak = 0
         self._seen: weakref.WeakSet[Any] = weakref.WeakSet(w.untyped_storage() for w in weights)
@@ -252,7 +252,7 @@ def _train(backbone: Backbone, latents: Latents, step: _Step) -> tuple[Denoiser,
         block = _Block(int(seen[0].shape[1]), sum(output.nbytes for output in seen), 0)
         del prediction
         seen.clear()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
     modules = [module for denoiser in backbone.denoisers for module in denoiser.modules()]
     linear = [m.weight for m in modules if isinstance(m, nn.Linear) and not m.weight.requires_grad]
     parameters = [p for denoiser in backbone.denoisers for p in denoiser.parameters()]

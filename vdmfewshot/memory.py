@@ -88,7 +88,7 @@ def decide(
 ) -> Plan:
     """Choose the fastest way to fit: nothing, recomputed blocks (as few as possible), fp8, offload, in this order.
 
-    A pure function. What ``args`` fixes stays as it is; if nothing fits, the smallest is chosen, and the reason says so.
+    A pure function. What ``args`` fixes stays; if nothing fits, the smallest is chosen, and ``reason`` says so.
 
     Args:
         cost: of the run.
@@ -122,8 +122,12 @@ def decide(
 
 def _choices(args: MemoryArgs, blocks: int, device: torch.device) -> Iterator[MemoryArgs]:
     """From fast and large to slow and small."""
-    pinned = {name: getattr(args, name) for name in ("checkpointing", "quantization", "offload")}
-    memory = replace(args, **{name: "none" if value == "auto" else value for name, value in pinned.items()})
+    memory = replace(
+        args,
+        checkpointing="none" if args.checkpointing == "auto" else args.checkpointing,
+        quantization="none" if args.quantization == "auto" else args.quantization,
+        offload="none" if args.offload == "auto" else args.offload,
+    )
     yield memory
     if args.checkpointing == "auto":
         for n in range(1, blocks):

@@ -166,10 +166,16 @@ class Backbone(nn.Module, ABC):
         """VAE and image encoder: idle in training, where latents are cached."""
         return [child for name, child in self.named_children() if not name.startswith("transformer")]
 
+    def move_encoders(self, device: torch.device | str) -> None:
+        """Bring the encoders to a device, or away from it; free of charge if they are there."""
+        for encoder in self.encoders:
+            encoder.to(device)
+
     def _apply(self, fn: Any, recurse: bool = True) -> Backbone:
         """Move everything but offloaded weights."""
         with memory.in_place(self.denoisers if self.memory.offload == "group" else []):
-            return super()._apply(fn, recurse)
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @property
     def pipeline(self) -> Any:

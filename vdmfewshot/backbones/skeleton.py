@@ -22,6 +22,7 @@ class Skeleton(Checkpoint):
     """
 
     has_weights = False
+    blocks: int
 
     def __init__(self, checkpoint: Checkpoint, blocks: int) -> None:
         super().__init__(checkpoint.path, checkpoint.revision)

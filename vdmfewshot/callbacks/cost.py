@@ -36,7 +36,7 @@ class CostReport(Callback):
         self.enabled = enabled
         self.values: dict[str, float] = {}
         self._plan: Plan | None = None
-        self._begin = 0.0
+        self._begin: float | None = None
         self._seconds: list[float] = []
         self._resident = 0.0
 
@@ -81,30 +81,34 @@ class CostReport(Callback):
         lines.append(f"Memory: {describe(plan.memory, cost.blocks)}: {plan.reason}")
         if plan.predicting > plan.free:
             lines.append(
-                f"Predicting needs {plan.predicting / 1e9:.1f} of {plan.free / 1e9:.1f} GB: lower data.eval_batch_size, "
-                "or set memory.vae_tiling=true"
+                f"Predicting needs {plan.predicting / 1e9:.1f} of {plan.free / 1e9:.1f} GB: lower "
+                "data.eval_batch_size, or set memory.vae_tiling=true"
             )
         return "\n".join(lines)
 
     # -- during -------------------------------------------------------------------------------------------------------
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock and the peak of memory."""
-        self._begin, self._seconds = time.perf_counter(), []
+        """Forget the times and the peak of memory before."""
+        self._begin, self._seconds = None, []
         if pl_module.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(pl_module.device)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Start the clock, unless it runs since the last batch."""
+        self._begin = self._begin or time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """From the end of one batch to the end of the next; accelerators run behind, on average not."""
         now = time.perf_counter()
-        self._seconds.append(now - self._begin)
+        self._seconds.append(now - (self._begin or now))
         self._begin = now
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validation is no part of a step."""
-        self._begin = time.perf_counter()
+        self._begin = None
 
     # -- after --------------------------------------------------------------------------------------------------------
 
@@ -125,7 +129,7 @@ class CostReport(Callback):
             logger.log_metrics({f"cost/{k}": v for k, v in self.values.items()}, step=trainer.global_step)
         if trainer.is_global_zero:
             Console().print(
-                f"Measured: {seconds:.3g} s a step, {peak / 1e9:.2f} GB of {self._plan.training / 1e9:.2f} GB predicted",
+                f"Measured: {seconds:.3g} s a step, {peak / 1e9:.2f} GB; predicted {self._plan.training / 1e9:.2f} GB",
                 highlight=False,
             )
             folder.mkdir(parents=True, exist_ok=True)
