@@ -18,7 +18,9 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 
 # Imported so that configurations may use short class names.
 import vdmfewshot.backbones
+import vdmfewshot.callbacks.cost
 import vdmfewshot.callbacks.export
+import vdmfewshot.callbacks.latents
 import vdmfewshot.callbacks.loggers
 import vdmfewshot.callbacks.predictions
 import vdmfewshot.callbacks.progress
@@ -45,7 +47,10 @@ DESCRIPTION = """Adapt a frozen video diffusion model to a vision task from 1-30
 A first run: vdmfewshot adapt -c experiments/nuclei.yaml
 Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER --data.shots 4 (FOLDER/input, FOLDER/target)
 Compare runs: vdmfewshot report runs/*/version_*"""
-CALLBACKS = ("progress.Progress", "scorer.Scorer", "visuals.Visuals", "predictions.Predictions", "export.AdapterExport")
+CALLBACKS = (
+    *("progress.Progress", "cost.CostReport", "latents.EncodeAhead"),
+    *("scorer.Scorer", "visuals.Visuals", "predictions.Predictions", "export.AdapterExport"),
+)
 DEFAULTS: dict[str, Any] = {
     "model": {
         "class_path": "vdmfewshot.module.FewShotModule",

@@ -51,17 +51,20 @@ class Clip:
         frames: (F, 3, H, W) float32 in [-1, 1]; F is 1 for a query without target.
         pair: where it came from (truth for the scorer; never seen by the backbone).
         ordinal: position of this draw in the run's stream of training samples; -1 outside training.
+        digest: SHA-256 of the frames, the key under which latents are cached; computed where it is not given.
     """
 
     frames: Tensor
     pair: Pair
     ordinal: int = -1
+    digest: str = ""
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the frames: the key under which latents are cached."""
-        header = f"{tuple(self.frames.shape)}".encode()
-        return hashlib.sha256(header + self.frames.numpy().tobytes()).hexdigest()
+    def __post_init__(self) -> None:
+        """Hash the frames, unless this is a copy of a clip that has been hashed."""
+        if not self.digest:
+            header = f"{tuple(self.frames.shape)}".encode()
+            digest = hashlib.sha256(header + self.frames.numpy().tobytes()).hexdigest()
+            object.__setattr__(self, "digest", digest)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from vdmfewshot.adapters import ADAPTER, DIFFUSERS_FILE, MANIFEST_FILE, Manifest, adapter_state, peft_config, sha256
+from vdmfewshot.memory import upcast
 
 PEFT_FILE = "adapter_model.safetensors"
 
@@ -105,6 +106,7 @@ def verify_export(folder: Path, backbone: Any) -> float:
     in_training = [m for m in model.modules() if m.training]
     model.eval()  # dropout would make every output another one
     trained = backbone.probe()
+    upcast(model)
     backbone.pipeline.load_lora_weights(folder, adapter_name=name, **backbone.lora_kwargs)
     try:
         model.set_adapter(name)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from vdmfewshot import memory
 from vdmfewshot.backbones.checkpoint import Checkpoint, cast
 from vdmfewshot.backbones.posterior import PosteriorMemory
 from vdmfewshot.memory import MemoryArgs
@@ -123,12 +124,12 @@ class Backbone(nn.Module, ABC):
             return
         self.vae = self.checkpoint.model(self.vae_class, "vae", self.vae_dtype).requires_grad_(False).eval()
         self.transformer = self._denoiser("transformer").requires_grad_(False).eval()
-        if self.memory.checkpointing == "full":
-            self.denoiser.enable_gradient_checkpointing()
         if self.memory.vae_tiling:
             self.vae.enable_tiling()
         self.fingerprint = fingerprint(self.denoiser, dict(self.denoiser.config))
         self.encoder_fingerprint = fingerprint(self.vae, dict(self.vae.config))
+        for denoiser in self.denoisers:
+            memory.apply(self.memory, denoiser)
         for name, tensor in self._prompts().items():
             self.register_buffer(name, tensor, persistent=False)
         # The pipeline borrows our modules; it is no nn.Module and owns no weights.
@@ -169,6 +170,27 @@ class Backbone(nn.Module, ABC):
     def denoiser(self) -> Any:
         """The network that LoRA adapts (a diffusers model with ``PeftAdapterMixin``)."""
         return self.transformer
+
+    @property
+    def denoisers(self) -> list[Any]:
+        """All networks that denoise: the adapted one, and a second expert where there is one."""
+        return [child for name, child in self.named_children() if name.startswith("transformer")]
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        """VAE and image encoder: idle in training, where latents are cached."""
+        return [child for name, child in self.named_children() if not name.startswith("transformer")]
+
+    def move_encoders(self, device: torch.device | str) -> None:
+        """Bring the encoders to a device, or away from it; free of charge if they are there."""
+        for encoder in self.encoders:
+            encoder.to(device)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Backbone:
+        """Move everything but offloaded weights."""
+        with memory.in_place(self.denoisers if self.memory.offload == "group" else []):
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     @property
     def pipeline(self) -> Any:
@@ -251,8 +273,10 @@ def fingerprint(model: nn.Module, config: dict[str, Any]) -> str:
     plain = {k: v for k, v in config.items() if not k.startswith("_")}
     digest = hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().flatten()
-        stride = max(1, flat.numel() // 16)
-        values = flat[::stride][:16].to("cpu", torch.bfloat16).float()
-        digest.update(f"{name}{tuple(tensor.shape)}".encode() + values.numpy().tobytes())
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        if not tensor.is_meta:
+            flat = tensor.detach().flatten()
+            stride = max(1, flat.numel() // 16)
+            values = flat[::stride][:16].to("cpu", torch.bfloat16).float()
+            digest.update(values.numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import diffusers
 import torch
@@ -29,6 +29,9 @@ class Checkpoint:
 
     path: str
     revision: str | None = None
+
+    #: ``False`` for one that gives shapes instead of weights
+    has_weights: ClassVar[bool] = True
 
     @cached_property
     def location(self) -> str:

@@ -44,6 +44,9 @@ def prompt_embeds(checkpoint: Checkpoint, prompt: str, length: int, encode: Prom
         tensors: dict[str, Tensor] = load_file(shipped)
         tensors.setdefault("negative_prompt_embeds", torch.zeros_like(tensors["prompt_embeds"]))
         return tensors
+    if not checkpoint.has_weights:
+        shape = (1, length, int(checkpoint.config("text_encoder")["d_model"]))
+        return {f"{prefix}prompt_embeds": torch.empty(shape, device="meta") for prefix in ("", "negative_")}
     file = _cache_file(checkpoint, prompt, length, encode)
     if not file.is_file():
         encoded = encode(checkpoint, [prompt, ""], length)

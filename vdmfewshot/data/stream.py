@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -109,7 +109,7 @@ class ClipStream(IterableDataset[Clip]):
         self.rank = rank
         self.world_size = world_size
         self.start = 0
-        self._memo: dict[int, tuple[Pair, Tensor]] = {}
+        self._memo: dict[int, Clip] = {}
 
     def __iter__(self) -> Iterator[Clip]:
         info = get_worker_info()
@@ -122,16 +122,21 @@ class ClipStream(IterableDataset[Clip]):
     def clip(self, ordinal: int) -> Clip:
         """The training sample n = ``ordinal``."""
         index = shuffled(ordinal, len(self.support) * self.variants, self.seed)
-        pair, frames = self._memo.get(index) or self._draw(index)
-        return Clip(frames=frames, pair=pair, ordinal=ordinal)
+        return replace(self._memo.get(index) or self._draw(index), ordinal=ordinal)
 
-    def _draw(self, index: int) -> tuple[Pair, Tensor]:
+    def distinct(self, first: int, count: int) -> Iterator[Clip]:
+        """Each clip that the samples ``first`` … ``first + count - 1`` of the run show, once."""
+        size = len(self.support) * self.variants
+        for ordinal in {shuffled(n, size, self.seed): n for n in range(first, first + min(count, 2 * size))}.values():
+            yield self.clip(ordinal)
+
+    def _draw(self, index: int) -> Clip:
         variant, item = divmod(index, len(self.support))
         pair = self.augment(self.support[item], variant)
-        frames = self.builder.frames(pair)
-        if (len(self._memo) + 1) * frames.nbytes <= MEMO_BYTES:
-            self._memo[index] = pair, frames
-        return pair, frames
+        clip = Clip(frames=self.builder.frames(pair), pair=pair)
+        if (len(self._memo) + 1) * clip.frames.nbytes <= MEMO_BYTES:
+            self._memo[index] = clip
+        return clip
 
 
 class StreamLoader(DataLoader[Clip]):

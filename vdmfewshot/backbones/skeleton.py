@@ -1,0 +1,60 @@
+"""A backbone without weights: every part built from its configuration on the meta device, to count what it costs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from vdmfewshot.backbones.base import Backbone
+from vdmfewshot.backbones.checkpoint import Checkpoint
+from vdmfewshot.memory import MemoryArgs
+
+
+class Skeleton(Checkpoint):
+    """A checkpoint whose models have shapes and no values, and whose denoiser is as deep as one wants.
+
+    Args:
+        checkpoint: whose configuration files are read.
+        blocks: of the denoiser.
+    """
+
+    has_weights = False
+    blocks: int
+
+    def __init__(self, checkpoint: Checkpoint, blocks: int) -> None:
+        super().__init__(checkpoint.path, checkpoint.revision)
+        object.__setattr__(self, "blocks", blocks)
+
+    def config(self, part: str) -> dict[str, Any]:
+        """The checkpoint's configuration, with ``blocks`` in place of the denoiser's own depth."""
+        config = super().config(part)
+        return {**config, "num_layers": self.blocks} if part.startswith("transformer") else config
+
+    def model(self, cls: Any, part: str, dtype: torch.dtype, **options: Any) -> Any:
+        """``cls`` of diffusers or transformers from its configuration on the meta device; no weight is read."""
+        with torch.device("meta"):
+            config = self.config(part)
+            model = cls.from_config(config) if hasattr(cls, "from_config") else cls(cls.config_class.from_dict(config))
+        return nn.Module.to(model, dtype)  # diffusers' own ``to`` warns about modules that it keeps in fp32
+
+
+def skeleton(backbone: Backbone, blocks: int) -> Backbone:
+    """A second backbone of the same settings, loaded on the meta device, whose denoiser has ``blocks`` blocks.
+
+    Takes about a second for billions of parameters. ``backbone`` is not changed and need not be loaded.
+    """
+    twin = copy.copy(backbone)
+    twin.__dict__ = {**backbone.__dict__, "_modules": {}, "_buffers": {}, "_pipeline": None}
+    twin.checkpoint = Skeleton(backbone.checkpoint, blocks)
+    twin.init = "pretrained"  # a random denoiser has the same shapes
+    twin.memory = MemoryArgs(vae_tiling=backbone.memory.vae_tiling)
+    twin.load()
+    return twin.to("meta")
+
+
+def depth(backbone: Backbone) -> int:
+    """Blocks of the denoiser, from its configuration: the name is the same in all families of diffusers."""
+    return int(backbone.checkpoint.config("transformer")["num_layers"])

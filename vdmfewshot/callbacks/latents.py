@@ -1,0 +1,73 @@
+"""Latents before training: each clip is encoded once, then the encoders leave the accelerator."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
+
+from vdmfewshot.clip import Clip, collate
+from vdmfewshot.data.stream import StreamLoader
+from vdmfewshot.module import FewShotModule
+
+log = logging.getLogger(__name__)
+
+#: seconds between messages
+PATIENCE = 10.0
+
+
+class EncodeAhead(Callback):
+    """Encodes what the run will train on, augmented variants included, before its first step.
+
+    On an accelerator VAE and image encoder wait in the machine's memory until they are needed: for validation and
+    prediction. With ``cache_dir`` a second run reads all latents from disk.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Fill the cache; steps then take the same time, and memory has its peak in them."""
+        loader = trainer.train_dataloader
+        if isinstance(pl_module, FewShotModule) and isinstance(loader, StreamLoader):
+            clips = list(self._ahead(trainer, loader))
+            started = told = time.monotonic()
+            for done, clip in enumerate(clips):
+                pl_module.latents(collate([clip]).to(pl_module.device))
+                if time.monotonic() - told > PATIENCE:
+                    told = time.monotonic()
+                    log.info("encoded %d of %d clips in %.0f s", done + 1, len(clips), told - started)
+            self._park(pl_module)
+
+    def _ahead(self, trainer: Trainer, loader: StreamLoader) -> Iterator[Clip]:
+        stream: Any = loader.dataset
+        first, steps = loader.position(), trainer.max_steps - trainer.global_step
+        samples = steps * trainer.accumulate_grad_batches * stream.batch_size * stream.world_size
+        everything = len(stream.support) * stream.variants
+        yield from stream.distinct(first, samples if trainer.max_steps > 0 else 2 * everything)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the encoders back."""
+        self._fetch(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Training goes on without them."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            self._park(pl_module)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the encoders back."""
+        self._fetch(pl_module)
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Bring the encoders back."""
+        self._fetch(pl_module)
+
+    def _fetch(self, module: LightningModule) -> None:
+        if isinstance(module, FewShotModule):
+            module.backbone.move_encoders(module.device)
+
+    def _park(self, module: LightningModule) -> None:
+        if isinstance(module, FewShotModule):
+            module.backbone.move_encoders("cpu")

@@ -1,0 +1,297 @@
+"""What a run costs, counted before any weight is read: FLOP, bytes and tokens of a backbone without weights.
+
+The denoiser runs forward and backward on fake tensors of the device that will train, under its autocast; VAE and
+condition run on the meta device. torch counts the FLOP, and we the bytes that are alive. Two models of one and of two
+blocks tell the cost of all, since the blocks of a video transformer are alike.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+
+from vdmfewshot.adapters import LoraArgs, inject
+from vdmfewshot.backbones.base import Backbone, Latents
+from vdmfewshot.backbones.skeleton import depth, skeleton
+from vdmfewshot.memory import blocks_of
+
+ATEN = torch.ops.aten
+#: torch counts the fused attention of GPUs but not that of CPUs
+CPU_ATTENTION: dict[Any, Any] = {
+    ATEN._scaled_dot_product_flash_attention_for_cpu: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),  # type: ignore[no-untyped-call]
+    ATEN._scaled_dot_product_flash_attention_for_cpu_backward: lambda *shapes, **_: sdpa_backward_flop_count(  # type: ignore[no-untyped-call]
+        *shapes[:4]
+    ),
+}
+#: fp32 parameter, gradient and the two moments of AdamW
+BYTES_PER_TRAINABLE = 16
+
+
+@dataclass(frozen=True)
+class Denoiser:
+    """Cost of one training step of the denoiser at some depth; all of it linear in the number of blocks.
+
+    Attributes:
+        forward: FLOP of the forward pass of the batch.
+        backward: FLOP of the backward pass of the batch: gradients of activations and of the adapter.
+        frozen: bytes of frozen weights.
+        linear: bytes of those in linear layers, which quantisation reduces.
+        trainable: adapter parameters.
+        activations: bytes that the forward pass keeps for the backward pass.
+    """
+
+    forward: float
+    backward: float
+    frozen: float
+    linear: float
+    trainable: float
+    activations: float
+
+    def __sub__(self, other: Denoiser) -> Denoiser:
+        return Denoiser(*(getattr(self, f.name) - getattr(other, f.name) for f in fields(self)))
+
+    def plus(self, other: Denoiser, times: int) -> Denoiser:
+        """This and ``times`` the other."""
+        return Denoiser(*(getattr(self, f.name) + times * getattr(other, f.name) for f in fields(self)))
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Video tokens of a clip, bytes of a block's results, bytes at the backward pass's peak beyond the activations."""
+
+    tokens: int
+    boundary: int
+    working: int
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What training and prediction take. A multiply-add is 2 FLOP; bytes are those of one device.
+
+    Attributes:
+        tokens: video tokens of a clip.
+        batch_size: clips of a training step on one device.
+        blocks: of the denoiser.
+        total: the denoiser.
+        block: of it, a block that is not the first: the first needs no gradient of its input.
+        boundary: bytes of a block's results, which stay if the next block is recomputed.
+        working: bytes at the peak of the backward pass beyond the activations.
+        encode: FLOP of the condition and the latents of a clip, spent once.
+        decode: FLOP of decoding a clip.
+        decoding: bytes at the peak of decoding a clip, without weights.
+        encoders: bytes of VAE and image encoder.
+        itemsize: bytes of a frozen weight.
+    """
+
+    tokens: int
+    batch_size: int
+    blocks: int
+    total: Denoiser
+    block: Denoiser
+    boundary: float
+    working: float
+    encode: float
+    decode: float
+    decoding: float
+    encoders: float
+    itemsize: int
+
+    def step(self, recomputed: int = 0) -> float:
+        """FLOP of a training step in which ``recomputed`` blocks run forward twice."""
+        return self.total.forward + self.total.backward + recomputed * self.block.forward
+
+    def prediction(self, steps: int, guidance: float, attempts: int = 1) -> float:
+        """FLOP of the predictions of one query; guidance above 1 doubles the denoiser's calls."""
+        calls = steps * (2 if guidance > 1 else 1)
+        return attempts * (calls * self.total.forward / self.batch_size + self.decode)
+
+    def activations(self, recomputed: int = 0) -> float:
+        """Bytes of activations at the peak of a training step in which ``recomputed`` blocks run forward twice."""
+        kept = self.total.activations - recomputed * (self.block.activations - self.boundary)
+        # The last blocks are done with theirs when the first ones get theirs back, one at a time.
+        return self.working + kept + (self.block.activations if recomputed == self.blocks else 0)
+
+    @property
+    def adapter(self) -> float:
+        """Bytes of adapter, gradients and AdamW's state, all fp32."""
+        return BYTES_PER_TRAINABLE * self.total.trainable
+
+
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of storages that operations made and that are still referenced.
+
+    Args:
+        weights: tensors that do not count, nor do views of them.
+    """
+
+    def __init__(self, weights: list[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.alive = 0
+        self.peak = 0
+        self._seen: weakref.WeakSet[Any] = weakref.WeakSet(w.untyped_storage() for w in weights)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and watch its results."""
+        out = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(out):
+            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage()) not in self._seen:
+                self._seen.add(storage)
+                weakref.finalize(storage, self._free, storage.nbytes())
+                self.alive += storage.nbytes()
+                self.peak = max(self.peak, self.alive)
+        return out
+
+    def _free(self, nbytes: int) -> None:
+        self.alive -= nbytes
+
+
+def estimate(
+    backbone: Backbone,
+    clip: tuple[int, int, int],
+    batch_size: int,
+    lora: LoraArgs,
+    device: torch.device | str = "cpu",
+    autocast: torch.dtype | None = None,
+) -> Cost:
+    """Count what training an adapter on ``backbone``, and predicting with it, costs. Remembered within a process.
+
+    Args:
+        backbone: need not be loaded, and is not changed; only its configuration files are read.
+        clip: (F, H, W).
+        batch_size: clips of a training step on one device.
+        lora: size and place of the adapter. Targets that name blocks by number are taken to be in every block.
+        device: that trains; attention kernels and autocast are those of its type.
+        autocast: dtype of mixed precision; ``None`` without it.
+    """
+    device, configs = torch.device(device), [backbone.checkpoint.config(part) for part in ("transformer", "vae")]
+    settings = (type(backbone), backbone.checkpoint.path, backbone.dtype, backbone.memory.vae_tiling, configs)
+    key = repr((settings, clip, batch_size, lora, device, autocast))
+    if key not in _estimates:
+        precision = torch.autocast(device.type, autocast, enabled=autocast is not None)
+        _estimates[key] = _estimate(backbone, clip, _Step(batch_size, lora, device, precision))
+    return _estimates[key]
+
+
+_estimates: dict[str, Cost] = {}
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What a training step is made of."""
+
+    batch_size: int
+    lora: LoraArgs
+    device: torch.device
+    precision: AbstractContextManager[Any]
+
+
+def _estimate(backbone: Backbone, clip: tuple[int, int, int], step: _Step) -> Cost:
+    blocks, one = depth(backbone), skeleton(backbone, 1)
+    latents, encode, _ = _count(lambda: one.encode(torch.empty(1, clip[0], 3, *clip[1:], device="meta")))
+    x0 = latents.x0[:, -((clip[0] - 1) // _temporal_stride(one) + 1) :].to(one.dtype)  # without padding
+    _, decode, decoding = _count(lambda: one.decode(x0, [torch.Generator()]))
+    shallow, _ = _train(one, latents, step)
+    deep, seen = _train(skeleton(backbone, 2), latents, step)
+    block = deep - shallow
+    return Cost(
+        tokens=seen.tokens,
+        batch_size=step.batch_size,
+        blocks=blocks,
+        total=shallow.plus(block, blocks - 1),
+        block=block,
+        boundary=seen.boundary,
+        working=seen.working,
+        encode=encode,
+        decode=decode,
+        decoding=decoding,
+        encoders=sum(t.nbytes for module in one.encoders for t in module.state_dict().values()),
+        itemsize=one.dtype.itemsize,
+    )
+
+
+def _temporal_stride(backbone: Backbone) -> int:
+    """Frames per latent frame, by the name that the family's pipeline gives it."""
+    pipeline = backbone.pipeline
+    names = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio")
+    return next(int(getattr(pipeline, name)) for name in names if hasattr(pipeline, name))
+
+
+def _count(run: Callable[[], Any]) -> tuple[Any, float, float]:
+    """Result, FLOP and peak bytes of ``run`` without gradients."""
+    flop = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+    with torch.no_grad(), flop, LiveBytes([]) as live:
+        result = run()
+    return result, float(flop.get_total_flops()), float(live.peak)
+
+
+def _train(backbone: Backbone, latents: Latents, step: _Step) -> tuple[Denoiser, _Block]:
+    """Cost of one training step at this depth, and what only one block can tell."""
+    with torch.device("meta"):
+        _inject(backbone, step.lora)
+    blocks, mode, seen = blocks_of(backbone.denoiser), FakeTensorMode(allow_non_fake_inputs=True), []
+    blocks[-1].register_forward_hook(lambda module, args, output: seen.extend(tree_leaves(output)))
+    weights = _to_fake(backbone, mode, step.device)
+    flop = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
+    with mode, flop, LiveBytes(weights) as live:
+        t = torch.tensor([500.0] * step.batch_size, device=step.device)
+        x_t, condition = _inputs(latents, step.batch_size, step.device)
+        with step.precision:
+            prediction = backbone.denoise(x_t, t, condition)
+            loss = prediction.float().square().mean()
+        forward, activations = flop.get_total_flops(), live.alive
+        block = _Block(int(seen[0].shape[1]), sum(output.nbytes for output in seen), 0)
+        del prediction
+        seen.clear()
+        loss.backward()  # type: ignore[no-untyped-call]
+    modules = [module for denoiser in backbone.denoisers for module in denoiser.modules()]
+    linear = [m.weight for m in modules if isinstance(m, nn.Linear) and not m.weight.requires_grad]
+    parameters = [p for denoiser in backbone.denoisers for p in denoiser.parameters()]
+    cost = Denoiser(
+        forward=forward,
+        backward=flop.get_total_flops() - forward,
+        frozen=sum(p.nbytes for p in parameters if not p.requires_grad),
+        linear=sum(weight.nbytes for weight in linear),
+        trainable=sum(p.numel() for p in parameters if p.requires_grad),
+        activations=activations,
+    )
+    # The gradients of the adapter are alive at the end; they are counted with the adapter.
+    return cost, replace(block, working=max(0, live.peak - activations - 4 * int(cost.trainable)))
+
+
+def _inject(backbone: Backbone, lora: LoraArgs) -> None:
+    try:
+        inject(backbone.denoiser, lora, backbone.lora_targets, seed=0)
+    except ValueError:  # targets that name blocks deeper than these
+        inject(backbone.denoiser, replace(lora, targets=None), backbone.lora_targets, seed=0)
+
+
+def _to_fake(backbone: Backbone, mode: FakeTensorMode, device: torch.device) -> list[Tensor]:
+    """Make all tensors of a backbone on the meta device fake ones on ``device``; gives them."""
+    made: list[Tensor] = []
+    for module in backbone.modules():
+        for name, p in module._parameters.items():
+            if p is not None:
+                module._parameters[name] = nn.Parameter(FakeTensor(mode, p.detach(), device), p.requires_grad)
+                made.append(module._parameters[name])  # type: ignore[arg-type]
+        for name, b in module._buffers.items():
+            if b is not None:
+                module._buffers[name] = FakeTensor(mode, b.to("meta"), device)
+                made.append(module._buffers[name])  # type: ignore[arg-type]
+    return made
+
+
+def _inputs(latents: Latents, batch_size: int, device: torch.device) -> tuple[Tensor, dict[str, Tensor]]:
+    """Empty latents and condition of a batch, of the shapes of one sample's."""
+    shapes = {"": latents.x0, **latents.condition}
+    batch = {k: torch.empty(batch_size, *v.shape[1:], dtype=v.dtype, device=device) for k, v in shapes.items()}
+    return batch.pop(""), batch
