@@ -125,6 +125,15 @@ def test_decoding_leaves_the_global_generator_alone(checkpoints: dict[str, Path]
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_slicing_of_the_vae_does_not_mix_up_samples(checkpoints: dict[str, Path]) -> None:
+    """diffusers' own sliced decoding pairs latents with latents when there are timesteps."""
+    backbone = load(checkpoints["0.9.5"], "0.9.5")
+    latents = torch.randn(2, 2, 8, 2, 3, generator=torch.Generator().manual_seed(0))
+    whole = backbone.decode(latents, generators())
+    backbone.vae.enable_slicing()
+    torch.testing.assert_close(backbone.decode(latents, generators()), whole, rtol=0, atol=5e-5)
+
+
 def take_spread_away(vae: Any) -> None:
     """The pipelines sample the posterior: clamp its log-variance at -30 (σ = 3e-7)."""
     with torch.no_grad():
