@@ -74,6 +74,20 @@ def test_overlays_fit_every_experiment(experiment: str, name: str, capsys: pytes
             assert contains(found[0] if isinstance(found, list) else found, expected), (key, inner)
 
 
+@pytest.mark.parametrize("name", [name for name in names("model") if name.startswith("wan")])
+def test_wan_presets_are_those_of_the_paper(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """arXiv 2510.24448, table 5, Wan2.1-14B; the LoRA targets are not published."""
+    overlay = ["-c", "experiments/overlay/wan.yaml"]
+    config = resolve(capsys, "adapt", "-c", "experiments/nuclei.yaml", f"--model=experiments/model/{name}", *overlay)
+    model = config["model"]["init_args"]
+    assert model["backbone"]["class_path"] == "vdmfewshot.backbones.Wan"
+    assert (model["lora"]["rank"], model["lora"]["alpha"]) == (64, 32)
+    assert (model["optimizer"]["class_path"], model["optimizer"]["init_args"]["lr"]) == ("torch.optim.AdamW", 1e-4)
+    assert model["lr_scheduler"] is None
+    assert config["data"]["init_args"]["batch_size"] == 1
+    assert config["trainer"]["gradient_clip_val"] == 0.05
+
+
 def contains(config: Any, part: Any) -> bool:
     """Whether a resolved configuration says at least what a part says."""
     if isinstance(part, dict):
