@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import shlex
 import shutil
@@ -60,6 +61,15 @@ def test_options_in_the_text_exist(option: str, capsys: pytest.CaptureFixture[st
     with pytest.raises(SystemExit) as stop:
         main(["adapt", *base, *shlex.split(option), "--print_config"])
     assert stop.value.code == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [line for line in LINES if line.startswith("python -m benchmarks")])
+def test_benchmarks_of_the_readme_parse(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, _, module, *options = shlex.split(command)
+    monkeypatch.setattr("sys.argv", [module, *options, "--help"])
+    with pytest.raises(SystemExit) as stop:
+        importlib.import_module(module).main()
+    assert stop.value.code == 0
 
 
 def test_report_of_the_readme(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
