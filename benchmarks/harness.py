@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import sys
 import time
@@ -56,7 +57,7 @@ def _synchronize() -> None:
 
 
 def ratios(seconds: Mapping[str, Sequence[float]], baseline: str) -> list[dict[str, Any]]:
-    """Rows of the table: seconds, and how many times faster than the baseline, from the ratios within each round."""
+    """Rows of the table: seconds, and how many times faster than the baseline, the median of the rounds' own ratios."""
     rows = []
     for name, values in seconds.items():
         times = [base / value for base, value in zip(seconds[baseline], values, strict=True)]
@@ -68,8 +69,10 @@ def ratios(seconds: Mapping[str, Sequence[float]], baseline: str) -> list[dict[s
 def hardware() -> dict[str, Any]:
     """What the numbers were measured on."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", info.read_text()) if info.exists() else []
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": names[0] if names else platform.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": gpu,
@@ -90,11 +93,12 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], args: argparse.Namespa
     Returns:
         the file.
     """
-    table = Table(*rows[0], title=f"{name}: seconds; times_faster than the first row")
+    table = Table(*rows[0], title=name)
     for row in rows:
         table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
     Console().print(table)
-    content = {"command": " ".join(["python", "-m", f"benchmarks.{name}", *sys.argv[1:]]), "hardware": hardware()}
+    script = Path(sys.argv[0]).stem
+    content = {"command": " ".join(["python", "-m", f"benchmarks.{script}", *sys.argv[1:]]), "hardware": hardware()}
     args.output.mkdir(parents=True, exist_ok=True)
     file = Path(args.output) / f"{name}.json"
     file.write_text(json.dumps({**content, "rows": list(rows), **more}, indent=2) + "\n")

@@ -82,22 +82,26 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     return rows
 
 
+def parser() -> argparse.ArgumentParser:
+    """Options of the script."""
+    options = arguments(__doc__ or "")
+    add_model_arguments(options)
+    options.add_argument("--queries", type=int, default=4, help="predicted in one batch")
+    options.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 6, 8, 10, 20], help="on the curve")
+    options.add_argument("--compile", action="store_true", help="add a case with compiled blocks")
+    options.add_argument("--score", action="store_true", help="train adapters and print steps against score instead")
+    options.add_argument("--train_steps", type=int, help="of those adapters; default: the experiments'")
+    return options
+
+
 def main() -> None:
-    """Time the cases, measure the curve if wanted, print and write them."""
-    parser = arguments(__doc__ or "")
-    add_model_arguments(parser)
-    parser.add_argument("--queries", type=int, default=4, help="predicted in one batch")
-    parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 6, 8, 10, 20], help="on the curve")
-    parser.add_argument("--compile", action="store_true", help="add a case with compiled blocks")
-    parser.add_argument("--score", action="store_true", help="train adapters and print steps against score instead")
-    parser.add_argument("--train_steps", type=int, help="of those adapters; default: the experiments'")
-    args = parser.parse_args()
+    """Time the cases, or measure the curve; print and write."""
+    args = parser().parse_args()
     if args.score:
         rows = curve(args.backbone, args.steps, args.train_steps)
         publish("predict_score", rows, args, chosen_steps=choose(rows), default_steps=QUALITY["fast"][0])
-        return
-    rows = ratios(interleave(cases(args), args.repeats), BASELINE)
-    publish("predict", rows, args)
+    else:
+        publish("predict", ratios(interleave(cases(args), args.repeats), BASELINE), args)
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     verb = ("-m", "vdmfewshot")
     experiment = str(MODELS.parent / "nuclei.yaml")
     step = ("--trainer.max_steps", "1", "--trainer.precision", "32", "--trainer.limit_val_batches", "0")
-    rows = {
+    return {
         BASELINE: process("-c", LIBRARIES),
         "import vdmfewshot.cli": process("-c", "import vdmfewshot.cli"),
         "vdmfewshot --help": process(*verb, "--help"),
@@ -46,15 +46,18 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
             *verb, "fit", "-c", experiment, f"--model={MODELS / args.backbone}.yaml", *step
         ),
     }
-    return rows if args.fit else dict(list(rows.items())[:-1])
+
+
+def parser() -> argparse.ArgumentParser:
+    """Options of the script."""
+    options = arguments(__doc__ or "")
+    options.add_argument("--backbone", default="embedded", help="name of a YAML file in experiments/model")
+    return options
 
 
 def main() -> None:
     """Time the cases, print and write them."""
-    parser = arguments(__doc__ or "")
-    parser.add_argument("--backbone", default="embedded", help="name of a YAML file in experiments/model")
-    parser.add_argument("--fit", action=argparse.BooleanOptionalAction, default=True, help="time the first step too")
-    args = parser.parse_args()
+    args = parser().parse_args()
     publish("startup", ratios(interleave(cases(args), args.repeats), BASELINE), args)
 
 

@@ -83,16 +83,20 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     return rows
 
 
+def parser() -> argparse.ArgumentParser:
+    """Options of the script."""
+    options = arguments(__doc__ or "")
+    add_model_arguments(options)
+    options.add_argument("--batch", type=int, default=4, help="samples of a step")
+    options.add_argument("--compile", action="store_true", help="add a case with compiled blocks")
+    bf16 = torch.accelerator.is_available()
+    options.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=bf16, help="autocast")
+    return options
+
+
 def main() -> None:
     """Time the cases, print and write them."""
-    parser = arguments(__doc__ or "")
-    add_model_arguments(parser)
-    parser.add_argument("--batch", type=int, default=4, help="samples of a step")
-    parser.add_argument("--compile", action="store_true", help="add a case with compiled blocks")
-    parser.add_argument(
-        "--bf16", action=argparse.BooleanOptionalAction, default=torch.accelerator.is_available(), help="autocast"
-    )
-    args = parser.parse_args()
+    args = parser().parse_args()
     rows = ratios(interleave(cases(args), args.repeats), BASELINE)
     by_case = {row["case"]: row["times_faster"] for row in rows}
     publish("step", rows, args, cache_gain=by_case["cached"] / by_case["VAE each step"])

@@ -246,7 +246,7 @@ def test_illegal_clips_are_refused_before_weights(tiny: Path, pairs_root: Path, 
 def test_predictions_do_not_depend_on_batch_size(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:
     results = []
     for size in (1, 3):
-        module = make_module(tiny, sampling=SamplingArgs(steps=2, attempts=2))
+        module = make_module(tiny, sampling=SamplingArgs(steps=2, attempts=2, decode="clip"))
         data = make_data(pairs_root, eval_batch_size=size)
         batches = make_trainer(tmp_path, 1).predict(module, datamodule=data)
         results.append({p.key: g for b in batches for p, g in zip(b.pairs, b.generated, strict=True)})

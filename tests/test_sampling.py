@@ -204,6 +204,17 @@ def test_the_last_latent_alone_gives_the_labels_of_the_whole_clip(data: FewShotD
         assert error[1] < 1.2 * error[0], "as far from the truth as the whole clip's last frame"
 
 
+@pytest.mark.parametrize(
+    ("settings", "frames"),
+    [({}, 1), ({"num_frames": 5}, 8), ({"transition": "convex"}, 9), ({"num_frames": 13}, 1)],
+)
+def test_a_last_latent_of_several_pictures_is_decoded_with_the_clip(
+    tiny: Path, pairs_root: Path, tmp_path: Path, settings: dict[str, Any], frames: int
+) -> None:
+    clips = predict(make_module(tiny, sampling=SamplingArgs(steps=1)), pairs_root, tmp_path, **settings)
+    assert {clip.shape[1] for clip in clips.values()} == {frames}
+
+
 def test_pictures_show_whole_clips(trained: FewShotModule, pairs_root: Path, tmp_path: Path) -> None:
     trained.sampling = SamplingArgs(steps=1)
     visuals = Visuals(max_samples=1)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vdmfewshot.transition import TRANSITIONS, transition
+from vdmfewshot.transition import TRANSITIONS, still_frames, transition
 
 X, Y = torch.zeros(3, 8, 12), torch.ones(3, 8, 12)
 
@@ -46,3 +46,11 @@ def test_rules_are_named() -> None:
         transition(X, Y[:, :4], 9)
     with pytest.raises(ValueError, match=r"transition must be one of discrete, convex.*got 'wipe'"):
         transition(X, Y, 9, "wipe")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "num_frames", "expected"),
+    [("discrete", 9, 5), ("discrete", 5, 3), ("discrete", 2, 1), ("convex", 9, 1), ("tiles", 9, 1), ("tiles", 49, 1)],
+)
+def test_frames_that_show_the_target_alone(name: str, num_frames: int, expected: int) -> None:
+    assert still_frames(num_frames, name) == expected  # type: ignore[arg-type]

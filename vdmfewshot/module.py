@@ -19,6 +19,7 @@ from vdmfewshot.clip import ClipBatch
 from vdmfewshot.objective import draw_noise, loss_per_sample
 from vdmfewshot.rng import derive_seed, named_generator, run_seed
 from vdmfewshot.sampling import SamplingArgs, sample_clips
+from vdmfewshot.transition import still_frames
 
 #: value of ``adapter`` that says: evaluate the frozen backbone itself
 UNTRAINED = "untrained"
@@ -161,14 +162,16 @@ class FewShotModule(LightningModule):
 
     def generate(self, batch: ClipBatch) -> ClipBatch:
         """K attempts per query; noise depends on (seed, key, attempt) alone, not on batch, worker or rank."""
-        attempts, num_frames = self.sampling.attempts, self._datamodule.clip_shape[0]
+        attempts, data = self.sampling.attempts, self._datamodule
         generators = [
             named_generator(run_seed(self.seed), "generate", pair.key, attempt)
             for pair in batch.pairs
             for attempt in range(attempts)
         ]
         images = batch.first_frame.repeat_interleave(attempts, 0)
-        drawn = sample_clips(self.backbone, images, num_frames, generators, self.sampling)
+        num_frames = data.clip_shape[0]
+        still = still_frames(num_frames, data.transition)
+        drawn = sample_clips(self.backbone, images, num_frames, generators, self.sampling, still)
         latents, generated = (x.reshape(len(batch), attempts, *x.shape[1:]) for x in drawn)
         return replace(batch, generated=generated, latents=latents)
 

@@ -85,3 +85,10 @@ def transition(x: Tensor, y: Tensor, num_frames: int, name: TransitionName = "di
     if name not in TRANSITIONS:
         raise ValueError(f"transition must be one of {', '.join(TRANSITIONS)}, got {name!r}")
     return TRANSITIONS[name](x, y, num_frames)
+
+
+def still_frames(num_frames: int, name: TransitionName) -> int:
+    """How many frames at the end of a clip show the target and nothing else, from 1 to F - 1."""
+    black = torch.zeros(3, TILES, TILES)
+    arrived = (transition(black, black + 1, num_frames, name) == 1).flatten(1).all(dim=1)
+    return int(arrived.flip(0).long().cumprod(0).sum())

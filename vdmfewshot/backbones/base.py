@@ -253,9 +253,15 @@ class Backbone(nn.Module, ABC):
     def decode_last(self, latents: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """The end of the clip, (B, F'', 3, H, W) in [-1, 1] with F'' ≥ 1: its last frame is what is scored.
 
-        Families that can decode it for less than the clip do, within the error of their VAE.
+        Families that can decode it for less than the clip do, within the error of their VAE, if the clip ends in
+        ``frames_per_latent`` equal frames; otherwise the whole clip.
         """
         return self.decode(latents, generators)
+
+    @property
+    def frames_per_latent(self) -> int:
+        """How many equal frames at the end of a clip ``decode_last`` needs."""
+        return 0
 
     @torch.no_grad()
     def reconstruct(self, frames: Tensor) -> Tensor:

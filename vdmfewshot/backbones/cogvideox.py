@@ -158,12 +158,17 @@ class CogVideoX(Backbone):
         return video.permute(0, 2, 1, 3, 4).float().clamp(-1, 1)
 
     def decode_last(self, latents: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """See ``Backbone.decode_last``: the last latent as a still image, 1 of 9 frames' work.
+        """See ``Backbone.decode_last``: the last latent as a still image, a seventh of the work for 9 frames.
 
-        Not what the stock pipeline shows: group norms see all frames of a chunk and convolutions the frames before. The
-        last latent of a discrete transition holds four equal frames, which is close to a still.
+        Not what the stock pipeline shows: group norms see all frames of a chunk and convolutions the frames before. But
+        a latent of equal frames is close to that of a still image.
         """
         return self.decode(latents[:, -1:], generators)
+
+    @property
+    def frames_per_latent(self) -> int:
+        """See ``Backbone.frames_per_latent``."""
+        return int(self._pipeline.vae_scale_factor_temporal)
 
     @torch.no_grad()
     def probe(self) -> Tensor:
