@@ -43,7 +43,7 @@ def test_prediction_before_and_measurement_after(
 def test_what_does_not_fit_is_recomputed(
     tiny: Path, pairs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(report, "free_bytes", lambda device: 1e6)
+    monkeypatch.setattr(report, "free_bytes", lambda device: 1e3)
     module, _ = fit(tiny, pairs_root, tmp_path)
     assert "2 of 2 blocks recomputed: needs 0.0 of 0.0 GB, which is too much" in " ".join(
         capsys.readouterr().out.split()

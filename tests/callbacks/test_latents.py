@@ -18,15 +18,17 @@ from vdmfewshot.callbacks.latents import EncodeAhead
 SCRIPT = """
 import sys
 from pathlib import Path
-from vdmfewshot.callbacks.latents import EncodeAhead
-from tests.training import make_module, make_trainer
-from tests.callbacks.test_latents import Counter, data
-tiny, root, folder, cache = map(Path, sys.argv[1:5])
-counter = Counter()
-trainer = make_trainer(folder, 12, callbacks=[counter, EncodeAhead()])
-trainer.fit(make_module(tiny, cache_dir=str(cache)), datamodule=data(root))
-print("encoded", counter.encoded, "while training", counter.while_training)
+from tests.callbacks.test_latents import train
+counter = train(*map(Path, sys.argv[1:]))
+print("encoded", counter.encoded)
 """
+
+
+def train(tiny: Path, root: Path, folder: Path, cache: Path) -> Counter:
+    counter = Counter()
+    trainer = make_trainer(folder, 12, callbacks=[counter, EncodeAhead()], limit_val_batches=0)
+    trainer.fit(make_module(tiny, cache_dir=str(cache)), datamodule=data(root))
+    return counter
 
 
 def data(root: Path, **kwargs: Any) -> Any:
@@ -57,29 +59,27 @@ def masks_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from PIL import Image
 
     root, rng = tmp_path_factory.mktemp("masks"), np.random.default_rng(0)
-    for name in ("input", "target"):
-        (root / name).mkdir()
-    for i in range(4):
+    for i, split in enumerate(["train", "train", "train", "val"]):
         image = np.kron(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
-        Image.fromarray(image).save(root / "input" / f"p{i}.png")
-        Image.fromarray((image[..., 0] > 127).astype(np.uint8) * 255).save(root / "target" / f"p{i}.png")
+        mask = (image[..., 0] > 127).astype(np.uint8) * 255
+        for name, picture in (("input", image), ("target", mask)):
+            (root / split / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(root / split / name / f"p{i}.png")
     return root
 
 
 def test_a_second_process_does_not_touch_the_vae(tiny: Path, masks_root: Path, tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    outputs = []
-    for run in ("first", "second"):
-        arguments = [str(a) for a in (tmp_path / "script.py", tiny, masks_root, tmp_path / run, tmp_path / "cache")]
-        env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-        done = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=240)
-        assert done.returncode == 0, done.stderr[-3000:]
-        outputs.append(done.stdout.split("encoded")[-1].split())
+    first = train(tiny, masks_root, tmp_path / "first", tmp_path / "cache")
     files = len(list((tmp_path / "cache").rglob("*.safetensors")))
     assert files == 3 * 3, "three pairs in three variants"
-    assert int(outputs[0][0]) > files
-    assert int(outputs[0][-1]) == 0, "all of it before the first step"
-    assert outputs[1] == ["0", "while", "training", "0"]
+    assert first.encoded > files
+    assert first.while_training == 0, "all of it before the first step"
+    (tmp_path / "script.py").write_text(SCRIPT)
+    arguments = [tmp_path / "script.py", tiny, masks_root, tmp_path / "second", tmp_path / "cache"]
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, *map(str, arguments)], env=env, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "encoded 0" in done.stdout
 
 
 def test_only_what_the_run_shows_is_encoded(tiny: Path, masks_root: Path, tmp_path: Path) -> None:
@@ -123,4 +123,4 @@ def test_encoders_leave_before_steps_and_return_for_validation(
     trainer = make_trainer(tmp_path, 2, callbacks=[places, EncodeAhead()], val_check_interval=1)
     trainer.fit(module, datamodule=data(masks_root))
     trainer.validate(module, datamodule=data(masks_root), verbose=False)
-    assert places.calls == ["cpu", "cpu:0", "cpu", "cpu:0", "cpu", "cpu:0"]
+    assert places.calls == ["cpu", "cpu:0", "cpu", "cpu:0", "cpu", "cpu:0"], "start, two validations in fit, one alone"
