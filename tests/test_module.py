@@ -130,10 +130,16 @@ if __name__ == "__main__":
 """
 
 
-def test_gradient_checkpointing_changes_nothing(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:
-    plain, _, _ = fit(tiny, pairs_root, tmp_path / "a", 3)
-    checkpointed, _, _ = fit(tiny, pairs_root, tmp_path / "b", 3, module={"memory": MemoryArgs(checkpointing="full")})
+@pytest.mark.parametrize("checkpointing", ["segmented", "full"])
+def test_gradient_checkpointing_changes_nothing(
+    tiny: Path, pairs_root: Path, tmp_path: Path, checkpointing: Any
+) -> None:
+    lora = LoraArgs(rank=4, alpha=4, dropout=0.1)
+    plain, expected, _ = fit(tiny, pairs_root, tmp_path / "a", 3, module={"lora": lora})
+    memory = MemoryArgs(checkpointing=checkpointing)
+    checkpointed, losses, _ = fit(tiny, pairs_root, tmp_path / "b", 3, module={"memory": memory, "lora": lora})
     assert checkpointed.backbone.transformer.gradient_checkpointing
+    assert losses.losses == expected.losses
     assert_equal(adapter_weights(plain), adapter_weights(checkpointed))
 
 

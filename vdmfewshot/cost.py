@@ -272,6 +272,7 @@ def _inject(backbone: Backbone, lora: LoraArgs) -> None:
     try:
         inject(backbone.denoiser, lora, backbone.lora_targets, seed=0)
     except ValueError:  # targets that name blocks deeper than these
+        backbone.denoiser._hf_peft_config_loaded = False  # diffusers sets it before it fails
         inject(backbone.denoiser, replace(lora, targets=None), backbone.lora_targets, seed=0)
 
 

@@ -103,6 +103,8 @@ def decide(
     """
     if args.offload == "group" and device.type == "cpu":
         raise ValueError("memory.offload=group needs an accelerator, got a run on the CPU; use memory.offload=none")
+    if not training:  # nothing is recomputed then
+        args = replace(args, checkpointing="full")
     plans = []
     for memory in _choices(args, cost.blocks, device):
         plan = Plan(memory, "", _training(cost, memory, device), _predicting(cost, memory, eval_batch_size), free)

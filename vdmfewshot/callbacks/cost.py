@@ -78,7 +78,7 @@ class CostReport(Callback):
         lines = [f"Cost: {cost.tokens} tokens a clip; {number(v['tflop_per_prediction'])} TFLOP a prediction"]
         if training:
             lines[0] += f", {number(v['tflop_per_step'])} a training step of {cost.batch_size} clips on a device"
-        lines.append(f"Memory: {describe(plan.memory, cost.blocks)}: {plan.reason}")
+        lines.append(f"Memory: {describe(plan.memory, cost.blocks if training else 0)}: {plan.reason}")
         if plan.predicting > plan.free:
             lines.append(
                 f"Predicting needs {plan.predicting / 1e9:.1f} of {plan.free / 1e9:.1f} GB: lower "
@@ -138,9 +138,9 @@ class CostReport(Callback):
 
 
 def describe(memory: MemoryArgs, blocks: int) -> str:
-    """A choice in words."""
+    """A choice in words; ``blocks`` is 0 for a run that does not train."""
     recomputed = memory.recomputed(blocks)
-    words = [f"{recomputed} of {blocks} blocks recomputed" if recomputed else "no checkpointing"]
+    words = [f"{recomputed} of {blocks} blocks recomputed" if blocks and recomputed else "nothing recomputed"]
     words += [f"{memory.quantization} weights"] if memory.quantization != "none" else []
     words += ["weights offloaded"] if memory.offload != "none" else []
     return ", ".join(words)
