@@ -123,9 +123,8 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], Manifest | None]:
         FileNotFoundError: if there is no such folder or no weights in it.
         ValueError: if the file is empty, damaged, not a LoRA, or does not match its checksum.
     """
+    require_adapter(folder)
     file = folder / DIFFUSERS_FILE
-    if not file.is_file():
-        raise FileNotFoundError(f"no adapter at {folder}: {DIFFUSERS_FILE} is missing")
     manifest = None
     if (folder / MANIFEST_FILE).is_file():
         manifest = _read_manifest(folder / MANIFEST_FILE)
@@ -138,6 +137,12 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], Manifest | None]:
     if not state:
         raise ValueError(f"adapter {file} is empty")
     return {k.removeprefix(PREFIX): v for k, v in state.items()}, manifest
+
+
+def require_adapter(folder: Path) -> None:
+    """Raise FileNotFoundError if a folder holds no adapter."""
+    if not (folder / DIFFUSERS_FILE).is_file():
+        raise FileNotFoundError(f"no adapter at {folder}: {DIFFUSERS_FILE} is missing")
 
 
 def _read_manifest(file: Path) -> Manifest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,8 @@ class FewShotModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse illegal clips and missing adapters before any weight is read."""
-        if self.adapter is not None and not (self.adapter / adapters.DIFFUSERS_FILE).is_file():
-            raise FileNotFoundError(f"no adapter at {self.adapter}: {adapters.DIFFUSERS_FILE} is missing")
+        if self.adapter is not None:
+            adapters.require_adapter(self.adapter)
         if self._datamodule is not None:
             self.backbone.check_clip(*self._datamodule.clip_shape)
 
@@ -101,11 +102,14 @@ class FewShotModule(LightningModule):
             return
         self.backbone.load()
         adapters.inject(self.backbone.denoiser, self.lora, self.backbone.lora_targets, run_seed(self.seed))
+        self._fill_adapter()
+        self._cache = LatentCache(str(self.backbone.encoder_fingerprint), self.cache_dir)
+        self._configured = True
+
+    def _fill_adapter(self) -> None:
         if self.adapter is not None:
             codec = None if self._datamodule is None else self._datamodule.codec.spec_hash
             adapters.load_adapter(self.adapter, self.backbone.denoiser, self._base, codec)
-        self._cache = LatentCache(str(self.backbone.encoder_fingerprint), self.cache_dir)
-        self._configured = True
 
     def configure_optimizers(self) -> Any:
         """Optimise the adapter alone."""
@@ -200,9 +204,13 @@ class FewShotModule(LightningModule):
         prefix = kwargs.get("prefix", "")
         return {k: v for k, v in super().state_dict(*args, **kwargs).items() if k.removeprefix(prefix) in trainable}
 
-    def manifest(self) -> Manifest:
-        """What the adapter is for: stored in checkpoints and beside exported weights."""
-        data, backbone = self._datamodule, self.backbone
+    def trained(self) -> Iterator[tuple[str, Manifest]]:
+        """Each trained adapter in turn, as the denoiser's ordinary one: its sub-folder ("" here) and its manifest."""
+        yield "", self.manifest()
+
+    def manifest(self, data: Any = None) -> Manifest:
+        """What the adapter is for, of one data module in a stack: stored beside exported weights."""
+        data, backbone = data or self._datamodule, self.backbone
         num_frames, height, width = data.clip_shape
         return Manifest(
             backbone={
@@ -221,10 +229,13 @@ class FewShotModule(LightningModule):
             task=data.task_name,
         )
 
+    def identity(self) -> dict[str, Any]:
+        """Base and codec that the adapter belongs to: what a checkpoint must agree in."""
+        return {"base": self._base, "codec": self._datamodule.codec.spec_hash}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store which base and codec the adapter belongs to."""
-        manifest = self.manifest()
-        checkpoint["vdmfewshot"] = {"base": manifest.backbone["fingerprint"], "codec": manifest.codec["hash"]}
+        checkpoint["vdmfewshot"] = self.identity()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another base, codec, rank or set of modules.
@@ -232,10 +243,10 @@ class FewShotModule(LightningModule):
         Raises:
             ValueError: naming the difference.
         """
-        stored, manifest = checkpoint.get("vdmfewshot"), self.manifest()
+        stored = checkpoint.get("vdmfewshot")
         if stored is None:
             raise ValueError("checkpoint was not written by vdmfewshot's FewShotModule")
-        for name, ours in (("base", manifest.backbone["fingerprint"]), ("codec", manifest.codec["hash"])):
+        for name, ours in self.identity().items():
             if stored[name] != ours:
                 raise ValueError(
                     f"checkpoint was trained with another {name} ({stored[name]}, here {ours}); use the configuration "
