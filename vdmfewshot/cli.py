@@ -139,10 +139,10 @@ class FewShotCLI(LightningCLI):
         data.setup("fit")
         for task in data.tasks.values() if isinstance(data, StackedDataModule) else [data]:
             if isinstance(task, FewShotDataModule) and not task.queries("test"):
+                shots = len(task.support)
                 raise ValueError(
-                    f"{task.task_name}: adapt trains and then scores, but there is nothing to score: "
-                    f"{len(task.support)} pairs are shots; keep some with --data.shots {max(1, len(task.support) - 1)}, "
-                    "or use `vdmfewshot fit`"
+                    f"{task.task_name}: adapt trains and then scores, but there is nothing to score: {shots} pairs are "
+                    f"shots; keep some with --data.shots {max(1, shots - 1)}, or use `vdmfewshot fit`"
                 )
 
     def _require_adapter(self) -> None:

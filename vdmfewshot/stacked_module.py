@@ -172,7 +172,7 @@ class StackedModule(FewShotModule):
     def identity(self) -> dict[str, Any]:
         """Base, tasks and their codecs."""
         codecs = {name: data.codec.spec_hash for name, data in self._tasks.items()}
-        return {"base": self._base, "tasks": list(codecs), "codec": codecs}
+        return {"base": self._base, "list of tasks": list(codecs), "codec": codecs}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store also which tasks have stopped."""

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
+from peft.tuners.lora.layer import LoraVariant
 from torch import Tensor, nn
 
 from vdmfewshot.adapters import ADAPTER
@@ -70,6 +71,12 @@ class StackedLinear(nn.Module):
         y = torch.bmm(x.reshape(len(weight), -1, x.shape[-1]), weight.mT)
         return y.view(*x.shape[:-1], y.shape[-1])
 
+    def added_to(self, result: Tensor, x: Tensor) -> Tensor:
+        """``result + self(x)`` in one pass over memory."""
+        weight = self.routing.weights(self.weight, x.shape[0])
+        parts = (part.reshape(len(weight), -1, part.shape[-1]) for part in (result.to(x.dtype), x))
+        return torch.baddbmm(*parts, weight.mT).view(result.shape)
+
 
 class StackedDropout(nn.Module):
     """Dropout whose masks come from one generator per task: those of the task trained alone, on a CPU."""
@@ -88,6 +95,17 @@ class StackedDropout(nn.Module):
             for part, generator in zip(x.chunk(self.routing.count), self.routing.generators, strict=True)
         ]
         return x * torch.cat(masks)
+
+
+class StackedVariant(LoraVariant):  # type: ignore[misc]
+    """peft's hook for layers that compute their update in another way: here without a copy of the layer's output."""
+
+    @staticmethod
+    def forward(module: Any, active_adapter: str, x: Tensor, result: Tensor, **kwargs: Any) -> Tensor:
+        """``result`` (B, ..., out) of the frozen layer plus (alpha / rank) B A x, per task."""
+        a, b, dropout = _parts(module)
+        updated: Tensor = b.added_to(result, a(dropout(x)) * module.scaling[active_adapter])
+        return updated
 
 
 class Stack:
@@ -189,6 +207,9 @@ class Stack:
     def _put(self, parts: Sequence[tuple[Any, Any, Any]]) -> None:
         for layer, (a, b, dropout) in zip(self._layers, parts, strict=True):
             layer.lora_A[ADAPTER], layer.lora_B[ADAPTER], layer.lora_dropout[ADAPTER] = a, b, dropout
+            layer.lora_variant.pop(ADAPTER, None)
+            if isinstance(a, StackedLinear):
+                layer.lora_variant[ADAPTER] = StackedVariant
 
 
 def _parts(layer: Any) -> tuple[Any, Any, Any]:

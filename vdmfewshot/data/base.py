@@ -247,7 +247,8 @@ class FewShotDataModule(LightningDataModule, ABC):
             raise ValueError(f"{self.task_name}: there are no queries to {stage}")
         rank, world_size = self._place()
         shard = OrderedShard(clips, num_replicas=world_size, rank=rank)
-        return DataLoader(clips, self.eval_batch_size, sampler=shard, num_workers=self.num_workers, collate_fn=collate)
+        size, workers = self.eval_batch_size, self.num_workers
+        return DataLoader(clips, batch_size=size, sampler=shard, num_workers=workers, collate_fn=collate)
 
     def _place(self) -> tuple[int, int]:
         """(rank, world size) of this process."""

@@ -136,24 +136,12 @@ class StackedDataModule(LightningDataModule):
         return {"tasks": {name: data.state_dict() for name, data in self.tasks.items()}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue the training streams of a checkpoint.
-
-        Raises:
-            ValueError: if it is of other tasks.
-        """
-        stored = state_dict["tasks"]
-        if list(stored) != list(self.tasks):
-            raise ValueError(
-                f"checkpoint is of a stack of other tasks ({', '.join(stored)}, here {', '.join(self.tasks)}); use the "
-                "configuration saved beside it"
-            )
+        """Continue the training streams of a checkpoint, which ``StackedModule`` has found to be of the same tasks."""
         for name, data in self.tasks.items():
-            data.load_state_dict(stored[name])
+            data.load_state_dict(state_dict["tasks"][name])
 
     def _query_loader(self, stage: Stage) -> DataLoader[Clip] | None:
-        clips: ConcatDataset[Clip] = ConcatDataset(
-            data.query_clips(stage, name) for name, data in self.tasks.items()
-        )
+        clips: ConcatDataset[Clip] = ConcatDataset(data.query_clips(stage, name) for name, data in self.tasks.items())
         if not len(clips):
             return None
         rank, size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
