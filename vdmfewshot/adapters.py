@@ -138,10 +138,11 @@ def merged(model: Any, merge: bool = True) -> Iterator[bool]:
 
 
 def _plain(layer: Any) -> bool:
-    """Whether a layer's weight is a whole ordinary matrix: no quantised type, no shard."""
+    """Whether a layer's weight is a whole ordinary matrix with one adapter: no quantised type, no shard, no stack."""
     weight = getattr(layer.base_layer, "weight", None)
     whole = (getattr(layer.base_layer, "out_features", None), getattr(layer.base_layer, "in_features", None))
-    return type(layer) is lora.Linear and type(weight) is torch.nn.Parameter and tuple(weight.shape) == whole
+    single = type(layer.lora_A[ADAPTER]) is torch.nn.Linear if ADAPTER in layer.lora_A else False
+    return single and type(layer) is lora.Linear and type(weight) is torch.nn.Parameter and tuple(weight.shape) == whole
 
 
 def _hooked(module: torch.nn.Module) -> bool:
@@ -169,9 +170,8 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], Manifest | None]:
         FileNotFoundError: if there is no such folder or no weights in it.
         ValueError: if the file is empty, damaged, not a LoRA, or does not match its checksum.
     """
+    require_adapter(folder)
     file = folder / DIFFUSERS_FILE
-    if not file.is_file():
-        raise FileNotFoundError(f"no adapter at {folder}: {DIFFUSERS_FILE} is missing")
     manifest = None
     if (folder / MANIFEST_FILE).is_file():
         manifest = _read_manifest(folder / MANIFEST_FILE)
@@ -184,6 +184,12 @@ def read_adapter(folder: Path) -> tuple[dict[str, Tensor], Manifest | None]:
     if not state:
         raise ValueError(f"adapter {file} is empty")
     return {k.removeprefix(PREFIX): v for k, v in state.items()}, manifest
+
+
+def require_adapter(folder: Path) -> None:
+    """Raise FileNotFoundError if a folder holds no adapter."""
+    if not (folder / DIFFUSERS_FILE).is_file():
+        raise FileNotFoundError(f"no adapter at {folder}: {DIFFUSERS_FILE} is missing")
 
 
 def _read_manifest(file: Path) -> Manifest:

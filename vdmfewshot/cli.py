@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
+from pydoc import locate
 from typing import Any
 
 from jsonargparse import DefaultHelpFormatter, Namespace, set_parsing_settings
@@ -30,13 +31,16 @@ import vdmfewshot.data.arc
 import vdmfewshot.data.pairs
 import vdmfewshot.data.pose
 import vdmfewshot.data.segmentation
+import vdmfewshot.data.stack
 import vdmfewshot.pretrain  # noqa: F401
 from vdmfewshot import __version__
 from vdmfewshot.allowlist import check_classes, read_safely
 from vdmfewshot.checkpoint import verify
 from vdmfewshot.data.base import FewShotDataModule
-from vdmfewshot.module import UNTRAINED
+from vdmfewshot.data.stack import StackedDataModule
+from vdmfewshot.module import UNTRAINED, FewShotModule
 from vdmfewshot.report import report
+from vdmfewshot.stacked_module import StackedModule
 from vdmfewshot.suggestions import SuggestingParser
 from vdmfewshot.trainer import FewShotTrainer
 
@@ -126,6 +130,7 @@ class FewShotCLI(LightningCLI):
         """Check class paths and that there is something to evaluate; give the run its folder."""
         check_classes(self._sub.as_dict())
         self._require_adapter()
+        self._stack_model()
         self._drop_switched_off()
         self._add_csv_logger()
 
@@ -138,11 +143,13 @@ class FewShotCLI(LightningCLI):
         """Refuse to train for a score when nothing is left to score."""
         data = self.datamodule
         data.setup("fit")
-        if isinstance(data, FewShotDataModule) and not data.queries("test"):
-            raise ValueError(
-                f"{data.task_name}: adapt trains and then scores, but there is nothing to score: {len(data.support)} "
-                f"pairs are shots; keep some with --data.shots {max(1, len(data.support) - 1)}, or use `vdmfewshot fit`"
-            )
+        for task in data.tasks.values() if isinstance(data, StackedDataModule) else [data]:
+            if isinstance(task, FewShotDataModule) and not task.queries("test"):
+                shots = len(task.support)
+                raise ValueError(
+                    f"{task.task_name}: adapt trains and then scores, but there is nothing to score: {shots} pairs are "
+                    f"shots; keep some with --data.shots {max(1, shots - 1)}, or use `vdmfewshot fit`"
+                )
 
     def _require_adapter(self) -> None:
         args = self._sub.model.get("init_args", Namespace())
@@ -152,6 +159,13 @@ class FewShotCLI(LightningCLI):
                 f"{self.config.subcommand} needs something trained: give --ckpt_path FILE or --model.adapter FOLDER "
                 f"(--model.adapter {UNTRAINED} scores the frozen backbone itself)"
             )
+
+    def _stack_model(self) -> None:
+        """Data of several tasks turn the model into a stack of adapters, so that every model fragment fits both."""
+        model, data = self._sub.model, locate(str(self._sub.data.class_path))
+        plain = f"{FewShotModule.__module__}.{FewShotModule.__qualname__}"
+        if isinstance(data, type) and issubclass(data, StackedDataModule) and model.class_path == plain:
+            model.class_path = f"{StackedModule.__module__}.{StackedModule.__qualname__}"
 
     def _drop_switched_off(self) -> None:
         """``enable_progress_bar: false`` and ``enable_checkpointing: false`` contradict our default callbacks."""

@@ -52,12 +52,14 @@ class Clip:
         pair: where it came from (truth for the scorer; never seen by the backbone).
         ordinal: position of this draw in the run's stream of training samples; -1 outside training.
         digest: SHA-256 of the frames, the key under which latents are cached; computed where it is not given.
+        task: name of the task in a stack of several; "" where there is only one.
     """
 
     frames: Tensor
     pair: Pair
     ordinal: int = -1
     digest: str = ""
+    task: str = ""
 
     def __post_init__(self) -> None:
         """Hash the frames, unless this is a copy of a clip that has been hashed."""
@@ -80,6 +82,7 @@ class ClipBatch:
             prediction. F' may exceed F (see ``backbones``), or be 1 if nothing else was decoded; the answer is the last
             frame.
         latents: (B, K, T, C, h, w) what ``generated`` was decoded from; ``None`` before prediction.
+        tasks: B names of tasks in a stack of several; "" each where there is only one.
     """
 
     frames: Tensor
@@ -88,6 +91,7 @@ class ClipBatch:
     digests: tuple[str, ...]
     generated: Tensor | None = None
     latents: Tensor | None = None
+    tasks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check shapes once, where the batch is made.
@@ -97,9 +101,12 @@ class ClipBatch:
         """
         if self.frames.ndim != 5 or self.frames.shape[2] != 3 or not self.frames.is_floating_point():
             raise ValueError(f"frames must be floating point (B, F, 3, H, W), got {tuple(self.frames.shape)}")
-        lengths = {len(self.pairs), len(self.ordinals), len(self.digests), len(self.frames)}
+        object.__setattr__(self, "tasks", self.tasks or ("",) * len(self.pairs))
+        lengths = {len(self.pairs), len(self.ordinals), len(self.digests), len(self.tasks), len(self.frames)}
         if len(lengths) != 1:
-            raise ValueError(f"pairs, ordinals, digests and frames must have the same length, got {sorted(lengths)}")
+            raise ValueError(
+                f"pairs, ordinals, digests, tasks and frames must have the same length, got {sorted(lengths)}"
+            )
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -114,6 +121,25 @@ class ClipBatch:
     def first_frame(self) -> Tensor:
         """(B, 3, H, W) input images in [-1, 1]."""
         return self.frames[:, 0]
+
+    def by_task(self) -> dict[str, ClipBatch]:
+        """The samples of each task as a batch of their own, in the order in which tasks appear."""
+        rows: dict[str, list[int]] = {}
+        for i, task in enumerate(self.tasks):
+            rows.setdefault(task, []).append(i)
+        return {task: self._select(indices) for task, indices in rows.items()}
+
+    def _select(self, rows: list[int]) -> ClipBatch:
+        """Some of the samples, in the given order."""
+        return ClipBatch(
+            frames=self.frames[rows],
+            pairs=tuple(self.pairs[i] for i in rows),
+            ordinals=tuple(self.ordinals[i] for i in rows),
+            digests=tuple(self.digests[i] for i in rows),
+            generated=None if self.generated is None else self.generated[rows],
+            latents=None if self.latents is None else self.latents[rows],
+            tasks=tuple(self.tasks[i] for i in rows),
+        )
 
 
 def collate(clips: Sequence[Clip]) -> ClipBatch:
@@ -130,6 +156,7 @@ def collate(clips: Sequence[Clip]) -> ClipBatch:
         pairs=tuple(clip.pair for clip in clips),
         ordinals=tuple(clip.ordinal for clip in clips),
         digests=tuple(clip.digest for clip in clips),
+        tasks=tuple(clip.task for clip in clips),
     )
 
 

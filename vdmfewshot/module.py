@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,8 @@ class FewShotModule(LightningModule):
 
     def setup(self, stage: str) -> None:
         """Refuse illegal clips and missing adapters before any weight is read."""
-        if self.adapter is not None and not (self.adapter / adapters.DIFFUSERS_FILE).is_file():
-            raise FileNotFoundError(f"no adapter at {self.adapter}: {adapters.DIFFUSERS_FILE} is missing")
+        if self.adapter is not None:
+            adapters.require_adapter(self.adapter)
         if self._datamodule is not None:
             self.backbone.check_clip(*self._datamodule.clip_shape)
 
@@ -82,13 +83,16 @@ class FewShotModule(LightningModule):
             return
         self.backbone.load()
         adapters.inject(self.backbone.denoiser, self.lora, self.backbone.lora_targets, run_seed(self.seed))
-        if self.adapter is not None:
-            codec = None if self._datamodule is None else self._datamodule.codec.spec_hash
-            adapters.load_adapter(self.adapter, self.backbone.denoiser, self._base, codec)
+        self._fill_adapter()
         if self.compile_blocks:
             self.backbone.compile_blocks()
         self._cache = LatentCache(str(self.backbone.encoder_fingerprint), self.cache_dir)
         self._configured = True
+
+    def _fill_adapter(self) -> None:
+        if self.adapter is not None:
+            codec = None if self._datamodule is None else self._datamodule.codec.spec_hash
+            adapters.load_adapter(self.adapter, self.backbone.denoiser, self._base, codec)
 
     def configure_optimizers(self) -> Any:
         """Optimise the adapter alone."""
@@ -171,9 +175,14 @@ class FewShotModule(LightningModule):
         images = batch.first_frame.repeat_interleave(attempts, 0)
         num_frames = data.clip_shape[0]
         still = still_frames(num_frames, data.transition)
-        drawn = sample_clips(self.backbone, images, num_frames, generators, self.sampling, still)
+        announce = self._announcer([task for task in batch.tasks for _ in range(attempts)])
+        drawn = sample_clips(self.backbone, images, num_frames, generators, self.sampling, still, announce)
         latents, generated = (x.reshape(len(batch), attempts, *x.shape[1:]) for x in drawn)
         return replace(batch, generated=generated, latents=latents)
+
+    def _announcer(self, tasks: Sequence[str]) -> Callable[[slice], None]:
+        """What is done before some of the samples, whose tasks these are, are generated; nothing for one adapter."""
+        return lambda part: None
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
@@ -183,9 +192,13 @@ class FewShotModule(LightningModule):
         prefix = kwargs.get("prefix", "")
         return {k: v for k, v in super().state_dict(*args, **kwargs).items() if k.removeprefix(prefix) in trainable}
 
-    def manifest(self) -> Manifest:
-        """What the adapter is for: stored in checkpoints and beside exported weights."""
-        data, backbone = self._datamodule, self.backbone
+    def trained(self) -> Iterator[tuple[str, Manifest]]:
+        """Each trained adapter in turn, as the denoiser's ordinary one: its sub-folder ("" here) and its manifest."""
+        yield "", self.manifest()
+
+    def manifest(self, data: Any = None) -> Manifest:
+        """What the adapter is for, of one data module in a stack: stored beside exported weights."""
+        data, backbone = data or self._datamodule, self.backbone
         num_frames, height, width = data.clip_shape
         return Manifest(
             backbone={
@@ -206,10 +219,13 @@ class FewShotModule(LightningModule):
             task=data.task_name,
         )
 
+    def identity(self) -> dict[str, Any]:
+        """Base and codec that the adapter belongs to: what a checkpoint must agree in."""
+        return {"base": self._base, "codec": self._datamodule.codec.spec_hash}
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Store which base and codec the adapter belongs to."""
-        manifest = self.manifest()
-        checkpoint["vdmfewshot"] = {"base": manifest.backbone["fingerprint"], "codec": manifest.codec["hash"]}
+        checkpoint["vdmfewshot"] = self.identity()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another base, codec, rank or set of modules.
@@ -217,10 +233,10 @@ class FewShotModule(LightningModule):
         Raises:
             ValueError: naming the difference.
         """
-        stored, manifest = checkpoint.get("vdmfewshot"), self.manifest()
+        stored = checkpoint.get("vdmfewshot")
         if stored is None:
             raise ValueError("checkpoint was not written by vdmfewshot's FewShotModule")
-        for name, ours in (("base", manifest.backbone["fingerprint"]), ("codec", manifest.codec["hash"])):
+        for name, ours in self.identity().items():
             if stored[name] != ours:
                 raise ValueError(
                     f"checkpoint was trained with another {name} ({stored[name]}, here {ours}); use the configuration "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,6 +69,7 @@ def sample_clips(
     generators: Sequence[torch.Generator],
     sampling: SamplingArgs,
     still: int = 0,
+    announce: Callable[[slice], None] = lambda part: None,
 ) -> tuple[Tensor, Tensor]:
     """What follows images, in as few calls as ``max_batch`` allows.
 
@@ -79,6 +80,7 @@ def sample_clips(
         generators: N generators, one a sample, so that results do not depend on the batch.
         sampling: how.
         still: frames at the end of a clip that are equal.
+        announce: told which samples the next call is about.
 
     Returns:
         latents (N, T, C, h, w) and what was decoded of them, (N, F', 3, H, W) in [-1, 1].
@@ -89,6 +91,7 @@ def sample_clips(
     with merged(backbone.denoiser, sampling.merge), backbone.first_frames_encoded_once():
         for start in range(0, len(first_frames), sampling.max_batch):
             part = slice(start, start + sampling.max_batch)
+            announce(part)
             noise, steps, guidance = generators[part], sampling.num_inference_steps, sampling.guidance_scale
             latents.append(backbone.sample(first_frames[part], num_frames, noise, steps, guidance))
             frames.append(decode(latents[-1], noise))

@@ -16,7 +16,8 @@ from rich.console import Console
 from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.cost import Cost, estimate
 from vdmfewshot.memory import MemoryArgs, Plan, decide, free_bytes
-from vdmfewshot.module import FewShotModule, SamplingArgs
+from vdmfewshot.module import FewShotModule
+from vdmfewshot.sampling import SamplingArgs
 
 #: steps that allocate and tune kernels, and are not timed
 WARMUP = 2
@@ -63,10 +64,11 @@ class CostReport(Callback):
     def _note(self, cost: Cost, sampling: SamplingArgs, accumulate: int) -> None:
         assert self._plan is not None
         recomputed = self._plan.memory.recomputed(cost.blocks)
+        prediction = cost.prediction(sampling.num_inference_steps, sampling.guidance_scale, sampling.attempts)
         self.values = {
             "tokens": float(cost.tokens),
             "tflop_per_step": accumulate * cost.step(recomputed) / 1e12,
-            "tflop_per_prediction": cost.prediction(sampling.steps, sampling.guidance, sampling.attempts) / 1e12,
+            "tflop_per_prediction": prediction / 1e12,
             "predicted_training_gb": self._plan.training / 1e9,
             "predicted_predicting_gb": self._plan.predicting / 1e9,
             "free_gb": self._plan.free / 1e9,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,8 +100,8 @@ def gather(item: Any) -> list[Any]:
     return items
 
 
-def tasks_of(trainer: Trainer) -> TaskData:
-    """The data module of a trainer.
+def tasks_of(trainer: Trainer) -> Mapping[str, TaskData]:
+    """The tasks of a trainer's data module by their name in batches: "" where there is only one.
 
     Raises:
         TypeError: if it runs on bare data loaders.
@@ -109,8 +109,8 @@ def tasks_of(trainer: Trainer) -> TaskData:
     data = getattr(trainer, "datamodule", None)
     if data is None:
         raise TypeError("scoring needs a data module with codec and metric; pass datamodule= instead of dataloaders=")
-    task: TaskData = data
-    return task
+    tasks: Mapping[str, TaskData] = getattr(data, "tasks", {"": data})
+    return tasks
 
 
 def still_clip(frames: Sequence[NDArray[np.uint8]], num_frames: int) -> Tensor:

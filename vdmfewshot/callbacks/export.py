@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class AdapterExport(Callback):
-    """At the end of a fit, saves the adapter to ``<run>/adapter``.
+    """At the end of a fit, saves the adapter to ``<run>/adapter``, those of a stack to ``<run>/adapter/<task>``.
 
     Args:
         verify: reload it with stock diffusers and compare outputs; an export that differs stops the run with an error.
@@ -33,7 +33,10 @@ class AdapterExport(Callback):
 
     @rank_zero_only
     def _export(self, module: FewShotModule, folder: Path) -> None:
-        save_adapter(folder, module.backbone.denoiser, module.backbone.pipeline_class, module.manifest())
-        if self.verify:
-            difference = verify_export(folder, module.backbone)
-            log.info("adapter saved to %s; reloaded in diffusers, outputs differ by %.1e", folder, difference)
+        backbone = module.backbone
+        for name, manifest in module.trained():
+            place = folder / name
+            save_adapter(place, backbone.denoiser, backbone.pipeline_class, manifest)
+            if self.verify:
+                difference = verify_export(place, backbone)
+                log.info("adapter saved to %s; reloaded in diffusers, outputs differ by %.1e", place, difference)

@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
 from vdmfewshot.clip import Clip, collate
+from vdmfewshot.data.stack import StackedLoader
 from vdmfewshot.data.stream import StreamLoader
 from vdmfewshot.module import FewShotModule
 
@@ -18,6 +19,13 @@ log = logging.getLogger(__name__)
 
 #: seconds between messages
 PATIENCE = 10.0
+
+
+def stream_loaders(loader: Any) -> list[StreamLoader]:
+    """Our training loaders: one, or one per task of a stack; none for a loader that is not ours."""
+    if isinstance(loader, StackedLoader):
+        return list(loader.loaders.values())
+    return [loader] if isinstance(loader, StreamLoader) else []
 
 
 class EncodeAhead(Callback):
@@ -29,9 +37,9 @@ class EncodeAhead(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fill the cache; steps then take the same time, and memory has its peak in them."""
-        loader = trainer.train_dataloader
-        if isinstance(pl_module, FewShotModule) and isinstance(loader, StreamLoader):
-            clips = list(self._ahead(trainer, loader))
+        loaders = stream_loaders(trainer.train_dataloader)
+        if isinstance(pl_module, FewShotModule) and loaders:
+            clips = [clip for loader in loaders for clip in self._ahead(trainer, loader)]
             started = told = time.monotonic()
             for done, clip in enumerate(clips):
                 pl_module.latents(collate([clip]).to(pl_module.device))

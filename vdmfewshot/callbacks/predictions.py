@@ -20,7 +20,8 @@ class Predictions(Callback):
     """Saves predictions to ``<run>/predictions``.
 
     Images, masks and label maps become PNG files; grids and keypoints are in ``predictions.jsonl``, with the confidence
-    of every attempt. ``<key>.frame.png`` is the raw last frame, before decoding.
+    of every attempt. ``<key>.frame.png`` is the raw last frame, before decoding. Files of a stack of tasks are in a
+    folder per task.
     """
 
     def __init__(self) -> None:
@@ -42,31 +43,35 @@ class Predictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Decode and save each query of the batch."""
-        assert outputs.generated is not None
-        decode = decoder(tasks_of(trainer))
-        for pair, attempts in zip(outputs.pairs, outputs.generated, strict=True):
-            frames = [to_image(clip[-1]) for clip in attempts]
-            decoded = [decode(frame, pair) for frame in frames]
-            save_png(self._folder / f"{pair.key}.frame.png", frames[0].round().astype(np.uint8))
-            self._rows.append(
-                {"key": pair.key, "attempts": [self._save(pair.key, i, d) for i, d in enumerate(decoded)]}
-            )
+        tasks = tasks_of(trainer)
+        for name, part in outputs.by_task().items():
+            assert part.generated is not None
+            decode, folder = decoder(tasks[name]), self._folder / name
+            folder.mkdir(exist_ok=True)
+            for pair, attempts in zip(part.pairs, part.generated, strict=True):
+                frames = [to_image(clip[-1]) for clip in attempts]
+                save_png(folder / f"{pair.key}.frame.png", frames[0].round().astype(np.uint8))
+                answers = [save_label(folder, pair.key, i, decode(frame, pair)) for i, frame in enumerate(frames)]
+                row = {"key": pair.key, "attempts": answers}
+                self._rows.append({"task": name, **row} if name else row)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Publish the list of all ranks."""
-        rows = {row["key"]: row for part in gather(self._rows) for row in part}
+        rows = {(row.get("task", ""), row["key"]): row for part in gather(self._rows) for row in part}
         if trainer.is_global_zero:
             lines = [json.dumps(rows[key]) for key in sorted(rows)]
             (self._folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
 
-    def _save(self, key: str, attempt: int, decoded: Decoded[Any]) -> dict[str, Any]:
-        row: dict[str, Any] = {"confidence": decoded.confidence}
-        label = np.asarray(decoded.label)
-        if label.dtype in (np.bool_, np.uint8):
-            name = f"{key}.png" if attempt == 0 else f"{key}.attempt{attempt + 1}.png"
-            save_png(self._folder / name, label * np.uint8(255) if label.dtype == np.bool_ else label)
-            return row | {"file": name}
-        return row | {"label": label.tolist()}
+
+def save_label(folder: Path, key: str, attempt: int, decoded: Decoded[Any]) -> dict[str, Any]:
+    """Write a picture, mask or label map as PNG; returns the confidence, and the file's name or the label itself."""
+    row: dict[str, Any] = {"confidence": decoded.confidence}
+    label = np.asarray(decoded.label)
+    if label.dtype in (np.bool_, np.uint8):
+        name = f"{key}.png" if attempt == 0 else f"{key}.attempt{attempt + 1}.png"
+        save_png(folder / name, label * np.uint8(255) if label.dtype == np.bool_ else label)
+        return row | {"file": name}
+    return row | {"label": label.tolist()}
 
 
 def save_png(file: Path, image: NDArray[np.uint8]) -> None:

@@ -12,7 +12,8 @@ class Progress(RichProgressBar):
     """Lightning's progress bar without the epoch count and the version number."""
 
     def _get_train_description(self, current_epoch: int) -> str:
-        return "Adapting"
+        tasks = getattr(self.trainer.datamodule, "tasks", None)  # type: ignore[attr-defined]
+        return "Adapting" if tasks is None else f"Adapting {len(tasks)} tasks"
 
     def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
         """Losses only; scores are shown in the scorer's table."""

@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_warn
-from PIL import Image
 from rich.console import Console
-from torch import Tensor
 
-from vdmfewshot.callbacks.evaluation import decoder, gather, run_folder, score_clips, tasks_of
+from vdmfewshot.callbacks.evaluation import run_folder, tasks_of
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.callbacks.table import score_table
-from vdmfewshot.clip import ClipBatch, Pair, to_image
+from vdmfewshot.callbacks.task_scores import Evaluated, TaskScores, warn_of_failures
+from vdmfewshot.clip import ClipBatch
 from vdmfewshot.metrics.base import TaskMetric
-from vdmfewshot.records import (
-    MANIFEST,
-    Record,
-    RecordWriter,
-    merge,
-    publish,
-    recompute,
-    summarize,
-    to_json,
-    write_atomically,
-)
 
 Stage = Literal["val", "test"]
+Rows = dict[str, dict[str, Any]]
 
 
 class Scorer(Callback):
@@ -43,7 +28,9 @@ class Scorer(Callback):
     and once ``val/n``, ``val/ceiling/<main>``, ``val/copy_input/<main>`` and ``val/mean_target/<main>``; ``test/...``
     likewise. On disk, in ``<run>/scores/{val,test}/step=N``: ``records.jsonl`` (one record per sample),
     ``manifest.jsonl`` (what each sample counts as if its record is lost), ``scores.json`` (``task``, ``main``,
-    ``step``, ``fit_seconds`` of this process and ``scores`` by name) and the lossless last frames.
+    ``step``, ``fit_seconds`` of this process and ``scores`` by name) and the lossless last frames. For a stack of tasks
+    each of them has such a folder of its own below, ``step=N/<task>``; what is logged, and in ``step=N`` itself, is
+    over all samples of all tasks.
 
     Every sample is in the denominator: a missing or non-finite prediction is a failure, never a gap. Duplicates that
     pad ranks to equal length are dropped by key. All ranks compute scores from all records, so they are those of one
@@ -59,9 +46,8 @@ class Scorer(Callback):
         self.ceiling = ceiling
         self.baselines = baselines
         self.save_images = save_images
-        self._references: dict[Stage, References] = {}
-        self._writer: RecordWriter | None = None
-        self._failures: dict[str, Record] = {}
+        self._references: dict[Stage, dict[str, References]] = {}
+        self._tasks: dict[str, TaskScores] = {}
         self._folder = Path()
         self._started = 0.0
         self._fit_started = self._fit_seconds = 0.0
@@ -92,14 +78,14 @@ class Scorer(Callback):
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Score the batch."""
-        self._score("val", trainer, pl_module, outputs, batch)
+        self._score(pl_module, outputs, batch)
 
     def on_test_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         """Score the batch."""
-        self._score("test", trainer, pl_module, outputs, batch)
+        self._score(pl_module, outputs, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Publish records and scores."""
@@ -118,69 +104,53 @@ class Scorer(Callback):
         self._folder = run_folder(trainer) / "scores" / stage / f"step={trainer.global_step}"
         if trainer.sanity_checking:
             return
-        self._writer = RecordWriter(self._folder, trainer.global_rank)
-        self._failures = {}
         self._started = time.perf_counter()
+        tasks = tasks_of(trainer)
         names = (CEILING,) * self.ceiling + BASELINES * self.baselines
-        self._references.setdefault(stage, References(names))
+        known = self._references.setdefault(stage, {name: References(names) for name in tasks})
+        self._tasks = {
+            name: TaskScores(data, known[name], self._folder / name, trainer.global_rank)
+            for name, data in tasks.items()
+        }
 
-    def _score(self, stage: Stage, trainer: Trainer, module: LightningModule, outputs: Any, batch: ClipBatch) -> None:
-        if self._writer is None:
+    def _score(self, module: LightningModule, outputs: Any, batch: ClipBatch) -> None:
+        if not self._tasks:
             return
-        data = tasks_of(trainer)
-        metric, decode = data.make_metric(), decoder(data)
-        generated: Tensor | None = getattr(outputs, "generated", None)
-        for i, pair in enumerate(batch.pairs):
-            if pair.target is None or pair.key in self._failures:
-                continue
-            self._failures[pair.key] = {"key": pair.key, "attempts": 0, **metric.measure([], pair)}
-            clips = None if generated is None else generated[i]
-            self._writer.append(score_clips(metric, decode, clips, pair))
-            if self.save_images and clips is not None:
-                self._save_frames(pair, clips)
-        self._references[stage].add(batch, data, module.backbone, metric)  # type: ignore[arg-type]
-
-    def _save_frames(self, pair: Pair, clips: Tensor) -> None:
-        folder = self._folder / "frames"
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            for attempt, clip in enumerate(clips):
-                frame = np.rint(to_image(clip[-1])).astype(np.uint8)
-                Image.fromarray(frame).save(folder / f"{pair.key}_{attempt}.png")
-        except OSError as error:
-            rank_zero_warn(f"last frames are not saved: {error}")
+        for name, part in replace(batch, generated=getattr(outputs, "generated", None)).by_task().items():
+            self._tasks[name].add(part, module.backbone, self.save_images)
 
     def _finish(self, stage: Stage, trainer: Trainer, module: LightningModule) -> None:
-        if self._writer is None:
+        if not self._tasks:
             return
-        self._writer.close()
-        data = tasks_of(trainer)
-        metric = data.make_metric()
-        records, manifest = (merge(gather(list(part.values()))) for part in (self._writer.records, self._failures))
-        references = self._references[stage].gathered()
+        tasks, self._tasks = self._tasks, {}
+        # All ranks have closed their files before the gathering, so these may then be replaced by one.
+        found = {name: scores.finish() for name, scores in tasks.items()}
         seconds = time.perf_counter() - self._started
-        rows = score_rows(metric, records, manifest, references, seconds)
-        self._writer = None
+        for name, part in found.items():
+            if name and part.manifest:
+                task = tasks[name].data
+                self._publish(trainer, self._folder / name, task.task_name, task.make_metric(), part, seconds)
+        whole = found[""] if "" in found else Evaluated.pool(found)
+        title: str = trainer.datamodule.task_name  # type: ignore[attr-defined]
+        metric = next(iter(tasks.values())).data.make_metric()
+        rows = self._publish(trainer, self._folder, title, metric, whole, seconds)
         self._log(stage, module, rows, metric.main)
         if trainer.is_global_zero:
-            # All ranks have closed their files before the gathering, so these may now be replaced by one.
-            for name, reference in references.items():
-                publish(self._folder, reference, f"{name}.jsonl")
-            publish(self._folder, manifest, MANIFEST)
-            publish(self._folder, records)
-            content = {
-                "task": data.task_name,
-                "main": metric.main,
-                "step": trainer.global_step,
-                "fit_seconds": self._fit_seconds,
-                "scores": rows,
-            }
-            write_atomically(self._folder / "scores.json", json.dumps(json.loads(to_json(content)), indent=2) + "\n")
-            self._warn_of_failures(stage, records)
+            warn_of_failures(stage, whole.records)
         if stage == "test":
-            self._table = score_table(f"{data.task_name}, step {trainer.global_step}", rows, metric.main)
+            self._table = score_table(f"{title}, step {trainer.global_step}", rows, metric.main)
 
-    def _log(self, stage: Stage, module: LightningModule, rows: dict[str, dict[str, Any]], main: str) -> None:
+    def _publish(
+        self, trainer: Trainer, folder: Path, task: str, metric: TaskMetric, found: Evaluated, seconds: float
+    ) -> Rows:
+        """Scores of what was found, written by rank 0."""
+        rows = found.rows(metric, seconds)
+        if trainer.is_global_zero:
+            head = {"task": task, "main": metric.main, "step": trainer.global_step, "fit_seconds": self._fit_seconds}
+            found.publish(folder, head, rows)
+        return rows
+
+    def _log(self, stage: Stage, module: LightningModule, rows: Rows, main: str) -> None:
         values: dict[str, float] = {}
         for name, row in rows.items():
             values |= {name: row["score"], f"{name}_low": row["low"], f"{name}_high": row["high"]}
@@ -189,38 +159,3 @@ class Scorer(Callback):
         for name, value in values.items():
             # Every rank logs the same number; reducing it says so to Lightning.
             module.log(f"{stage}/{name}", float(value), on_step=False, on_epoch=True, batch_size=1, sync_dist=True)
-
-    def _warn_of_failures(self, stage: Stage, records: list[Record]) -> None:
-        failed = [record for record in records if record["attempts"] == 0]
-        if failed:
-            first = failed[0]
-            rank_zero_warn(
-                f"{stage}: {len(failed)} of {len(records)} samples have no usable prediction and count as failures; "
-                f"the first is {first['key']}: {first['failure']}"
-            )
-
-
-def score_rows(
-    metric: TaskMetric,
-    records: Sequence[Record],
-    manifest: Sequence[Record],
-    references: Mapping[str, Sequence[Record]],
-    seconds: float,
-) -> dict[str, dict[str, Any]]:
-    """The ``scores`` of ``scores.json``, from records alone.
-
-    Args:
-        metric: of the data set.
-        records: one per sample that was predicted.
-        manifest: one failure per sample that was expected.
-        references: records of the ceiling and the baselines by name.
-        seconds: that the evaluation took.
-
-    Returns:
-        by score: ``score``, ``low``, ``high``, ``n``, ``n_expected``, the score of each reference, ``seconds``.
-    """
-    others = {name: recompute(reference, metric) for name, reference in references.items()}
-    return {
-        name: {**asdict(score), **{other: scores[name] for other, scores in others.items()}, "seconds": seconds}
-        for name, score in summarize(records, metric, manifest).items()
-    }

@@ -25,18 +25,20 @@ HEADINGS = ("input", "generated", "decoded", "truth")
 
 @dataclass(frozen=True)
 class Sample:
-    """A query, what is scored of its K attempts (K, F', 3, H, W) and the first one's clip (F, 3, H, W), on the CPU."""
+    """A query and its task in a stack, its K attempts (K, F', 3, H, W), the first one's clip (F, 3, H, W); on CPU."""
 
     pair: Pair
     clips: Tensor
     clip: Tensor
+    task: str = ""
 
 
 class Visuals(Callback):
     """One panel (input, generated, decoded, truth, error) and a transition clip per sample.
 
     Written to ``<run>/pictures/{val,test}/step=N.png`` and ``step=N/<key>.gif``, and sent to a ``WandbLogger`` if there
-    is one. The pictures show the first attempt of the first samples of rank 0. Errors in drawing are warnings.
+    is one. The pictures show the first attempt of the first samples of rank 0. Those of a stack of tasks are in a
+    folder per task. Errors in drawing are warnings.
 
     Args:
         max_samples: rows of a panel, at least 1.
@@ -87,11 +89,11 @@ class Visuals(Callback):
     def _keep(self, trainer: Trainer, module: LightningModule, outputs: Any) -> None:
         if not trainer.is_global_zero or not isinstance(outputs, ClipBatch) or outputs.generated is None:
             return
-        known = {sample.pair.key for sample in self._samples}
-        for i, (pair, clips) in enumerate(zip(outputs.pairs, outputs.generated, strict=True)):
-            if len(self._samples) < self.max_samples and pair.key not in known:
+        known = {(sample.task, sample.pair.key) for sample in self._samples}
+        for i, (pair, clips, task) in enumerate(zip(outputs.pairs, outputs.generated, outputs.tasks, strict=True)):
+            if len(self._samples) < self.max_samples and (task, pair.key) not in known:
                 clip = whole_clip(module, outputs, i)
-                self._samples.append(Sample(pair, clips.detach().float().cpu(), clip.detach().float().cpu()))
+                self._samples.append(Sample(pair, clips.detach().float().cpu(), clip.detach().float().cpu(), task))
 
     def _publish(self, stage: Literal["val", "test"], trainer: Trainer) -> None:
         folder = run_folder(trainer) / "pictures" / stage  # on every rank: it is broadcast
@@ -100,12 +102,17 @@ class Visuals(Callback):
             return
         try:
             name = f"step={trainer.global_step}"
-            sheet, clips = write_pictures(folder, name, samples, tasks_of(trainer), self.fps)
+            sheets: list[str] = []
+            clips: list[str] = []
+            for task, data in tasks_of(trainer).items():
+                if own := [sample for sample in samples if sample.task == task]:
+                    sheet, drawn = write_pictures(folder / task, name, own, data, self.fps)
+                    sheets, clips = [*sheets, str(sheet)], [*clips, *map(str, drawn)]
             for logger in trainer.loggers:
                 if isinstance(logger, WandbLogger):
                     captions = [sample.pair.key for sample in samples]
-                    logger.log_image(f"pictures/{stage}", [str(sheet)], trainer.global_step)
-                    logger.log_video(f"clips/{stage}", [str(c) for c in clips], trainer.global_step, caption=captions)
+                    logger.log_image(f"pictures/{stage}", sheets, trainer.global_step)
+                    logger.log_video(f"clips/{stage}", clips, trainer.global_step, caption=captions)
         except Exception as error:
             rank_zero_warn(f"pictures are skipped: {type(error).__name__}: {error}")
 

@@ -159,6 +159,10 @@ class FewShotDataModule(LightningDataModule, ABC):
         self._require_setup()
         return self._queries[stage]
 
+    def query_clips(self, stage: Stage, task: str = "") -> QueryClips:
+        """Inputs of a stage as one-frame clips, marked with the task's name in a stack; available after ``setup``."""
+        return QueryClips(self.queries(stage), self._builder, task)
+
     def box(self, pair: Pair) -> Letterbox:
         """Where a pair's picture sits on the canvas."""
         return Letterbox(source=(pair.image.shape[0], pair.image.shape[1]), canvas=(self.height, self.width))
@@ -238,17 +242,13 @@ class FewShotDataModule(LightningDataModule, ABC):
         return augmenter or unchanged
 
     def _query_loader(self, stage: Stage) -> DataLoader[Clip]:
-        clips = QueryClips(self.queries(stage), self._builder)
+        clips = self.query_clips(stage)
         if not len(clips):
             raise ValueError(f"{self.task_name}: there are no queries to {stage}")
         rank, world_size = self._place()
-        return DataLoader(
-            clips,
-            batch_size=self.eval_batch_size,
-            sampler=OrderedShard(clips, num_replicas=world_size, rank=rank),
-            num_workers=self.num_workers,
-            collate_fn=collate,
-        )
+        shard = OrderedShard(clips, num_replicas=world_size, rank=rank)
+        size, workers = self.eval_batch_size, self.num_workers
+        return DataLoader(clips, batch_size=size, sampler=shard, num_workers=workers, collate_fn=collate)
 
     def _place(self) -> tuple[int, int]:
         """(rank, world size) of this process."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, get_worker_info
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler, IterableDataset, get_worker_info
 
 from vdmfewshot.clip import Clip, Pair, collate, to_frame
 from vdmfewshot.codecs.base import Codec
@@ -158,17 +158,24 @@ class StreamLoader(DataLoader[Clip]):
 
 
 class QueryClips(Dataset[Clip]):
-    """Queries in order, each as a one-frame clip."""
+    """Queries in order, each as a one-frame clip.
 
-    def __init__(self, pairs: Sequence[Pair], builder: ClipBuilder) -> None:
+    Args:
+        pairs: the queries.
+        builder: draws them.
+        task: name of their task in a stack of several.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], builder: ClipBuilder, task: str = "") -> None:
         self.pairs = pairs
         self.builder = builder
+        self.task = task
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Clip:
-        return self.builder.query(self.pairs[index])
+        return replace(self.builder.query(self.pairs[index]), task=self.task)
 
 
 class OrderedShard(DistributedSampler[int]):
@@ -180,7 +187,7 @@ class OrderedShard(DistributedSampler[int]):
     ``DistributedSampler`` is left in place by Lightning.
     """
 
-    def __init__(self, dataset: QueryClips, num_replicas: int, rank: int) -> None:
+    def __init__(self, dataset: QueryClips | ConcatDataset[Clip], num_replicas: int, rank: int) -> None:
         super().__init__(dataset, num_replicas=num_replicas, rank=rank, shuffle=False)
         self.indices = range(rank, len(dataset), num_replicas) or range(1)
 

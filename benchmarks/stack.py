@@ -1,0 +1,229 @@
+"""A stack of K tasks against the same K tasks one after another: tasks per hour, in one process, interleaved.
+
+    python benchmarks/stack.py                          # the embedded model on this CPU, K = 1, 4, 16
+    python benchmarks/stack.py --size true --device gpu # random weights of CogVideoX1.5-5B's size
+
+Both sides keep the frozen model loaded and their latents cached, take the same steps of the same tasks (ARC, batch 2
+each), and then answer each task's queries. The adapters of both are compared: speed without equality is worth nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
+from lightning.pytorch import LightningDataModule
+from safetensors.torch import save_file
+
+from vdmfewshot.adapters import LoraArgs
+from vdmfewshot.backbones import CogVideoX
+from vdmfewshot.data.arc import ArcDataModule
+from vdmfewshot.data.arc_tasks import list_tasks
+from vdmfewshot.data.stack import StackedDataModule
+from vdmfewshot.module import FewShotModule, SamplingArgs
+from vdmfewshot.stacked_module import StackedModule
+from vdmfewshot.trainer import FewShotTrainer
+
+RESULTS = Path(__file__).parent / "results"
+#: https://huggingface.co/zai-org/CogVideoX1.5-5B-I2V, transformer/config.json and vae/config.json
+TRANSFORMER: dict[str, Any] = {
+    **{"num_attention_heads": 48, "attention_head_dim": 64, "num_layers": 42, "in_channels": 32, "out_channels": 16},
+    **{"time_embed_dim": 512, "text_embed_dim": 4096, "max_text_seq_length": 224, "ofs_embed_dim": 512},
+    **{"patch_size": 2, "patch_size_t": 2, "patch_bias": False, "use_rotary_positional_embeddings": True},
+    **{"sample_height": 300, "sample_width": 300, "sample_frames": 81},
+}
+VAE: dict[str, Any] = {
+    "down_block_types": ("CogVideoXDownBlock3D",) * 4,
+    "up_block_types": ("CogVideoXUpBlock3D",) * 4,
+    **{"block_out_channels": (128, 256, 256, 512), "layers_per_block": 3, "latent_channels": 16},
+    **{"scaling_factor": 0.7, "invert_scale_latents": True},
+}
+SCHEDULE: dict[str, Any] = {
+    **{"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
+    **{"snr_shift_scale": 1.0, "clip_sample": False},
+}
+Adapters = dict[str, dict[str, torch.Tensor]]
+
+
+@dataclass
+class Run:
+    """Seconds of one side, and the adapters by task."""
+
+    fit: float
+    predict: float
+    adapters: Adapters
+
+
+def arguments() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tasks", type=int, nargs="+", default=[1, 4, 16], help="K, sizes of stacks")
+    parser.add_argument("--steps", type=int, default=20, help="optimiser steps of every task")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--batch_size", type=int, default=2, help="samples of a task in a step")
+    parser.add_argument("--sampling_steps", type=int, default=10)
+    parser.add_argument("--size", choices=["tiny", "true"], default="tiny", help="embedded model, or 5 billion weights")
+    parser.add_argument("--dtype", choices=["fp32", "bf16"], help="of the frozen weights; default: fp32 on a CPU")
+    parser.add_argument("--precision", help="of Lightning; default: 32-true on a CPU, bf16-mixed on a GPU")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    parser.add_argument("--threads", type=int, help="of torch on a CPU; default: its own choice")
+    parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/stack-SIZE-DEVICE.json")
+    args = parser.parse_args()
+    args.dtype = args.dtype or ("fp32" if args.device == "cpu" else "bf16")
+    args.precision = args.precision or ("32-true" if args.device == "cpu" else "bf16-mixed")
+    args.out = args.out or RESULTS / f"stack-{args.size}-{args.device}.json"
+    return args
+
+
+def true_size(folder: Path) -> str:
+    """A checkpoint of the true architecture with a random VAE; the denoiser's weights are drawn when it is loaded."""
+    CogVideoXTransformer3DModel.from_config(TRANSFORMER | {"num_layers": 0}).save_config(folder / "transformer")
+    config = folder / "transformer" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_layers": TRANSFORMER["num_layers"]}))
+    AutoencoderKLCogVideoX(**VAE).to(torch.bfloat16).save_pretrained(folder / "vae")
+    CogVideoXDDIMScheduler(**SCHEDULE).save_pretrained(folder / "scheduler")
+    shape = (1, TRANSFORMER["max_text_seq_length"], TRANSFORMER["text_embed_dim"])
+    save_file({"prompt_embeds": torch.zeros(shape)}, folder / "prompt_embeds.safetensors")
+    return str(folder)
+
+
+class Bench:
+    """One frozen model, loaded once, and the two ways of adapting it to many tasks."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.args = args
+        self.folder = folder
+        path, init = ("embedded", "pretrained") if args.size == "tiny" else (true_size(folder / "true"), "random")
+        self.backbone = CogVideoX(path, dtype=args.dtype, init=init)
+        self.backbone.load()
+
+    def tasks(self, count: int) -> list[ArcDataModule]:
+        """The first ARC-AGI-1 training tasks by id."""
+        names = list_tasks("arcagi1", "training")[:count]
+        return [ArcDataModule(name, batch_size=self.args.batch_size, seed=0) for name in names]
+
+    def module(self, cls: type[FewShotModule]) -> FewShotModule:
+        """A fresh adapter on the loaded model."""
+        if getattr(self.backbone.denoiser, "peft_config", None):
+            self.backbone.denoiser.unload_lora()
+        sampling = SamplingArgs(steps=self.args.sampling_steps)
+        return cls(self.backbone, LoraArgs(), sampling=sampling, cache_dir=str(self.folder / "latents"), seed=0)
+
+    def trainer(self) -> FewShotTrainer:
+        """Without loggers and callbacks."""
+        off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
+        return FewShotTrainer(
+            accelerator=self.args.device, devices=1, precision=self.args.precision, max_steps=self.args.steps,
+            gradient_clip_val=1.0, num_sanity_val_steps=0, limit_val_batches=0, default_root_dir=self.folder,
+            **dict.fromkeys(off, False),
+        )  # fmt: skip
+
+    def timed(self, module: FewShotModule, data: LightningDataModule) -> tuple[float, float]:
+        """Seconds to fit and to answer the queries."""
+        start = time.perf_counter()
+        self.trainer().fit(module, datamodule=data)
+        fitted = time.perf_counter()
+        self.trainer().predict(module, datamodule=data, return_predictions=False)
+        return fitted - start, time.perf_counter() - fitted
+
+    def stacked(self, count: int) -> Run:
+        """All tasks at once."""
+        module, data = self.module(StackedModule), StackedDataModule(list(self.tasks(count)))
+        fit, predict = self.timed(module, data)
+        weights = {name: p.detach().cpu() for name, p in module.named_parameters() if p.requires_grad}
+        adapters = {task: {name: p[i] for name, p in weights.items()} for i, task in enumerate(data.tasks)}
+        return Run(fit, predict, adapters)
+
+    def sequential(self, count: int) -> Run:
+        """One task after another."""
+        run = Run(0.0, 0.0, {})
+        for data in self.tasks(count):
+            module = self.module(FewShotModule)
+            fit, predict = self.timed(module, data)
+            weights = {name: p.detach().cpu().clone() for name, p in module.named_parameters() if p.requires_grad}
+            run = Run(run.fit + fit, run.predict + predict, {**run.adapters, data.task_name: weights})
+        return run
+
+
+def compare(bench: Bench, count: int, repetitions: int) -> dict[str, Any]:
+    """Ratios sequential / stacked of interleaved repetitions, and the largest difference of the adapters."""
+    pairs = [(bench.sequential(count), bench.stacked(count)) for _ in range(repetitions)]
+    kinds: dict[str, Callable[[Run], float]] = {
+        "fit": lambda run: run.fit,
+        "predict": lambda run: run.predict,
+        "both": lambda run: run.fit + run.predict,
+    }
+    row: dict[str, Any] = {"tasks": count}
+    for kind, seconds in kinds.items():
+        ratios = sorted(seconds(slow) / seconds(fast) for slow, fast in pairs)
+        row[kind] = {
+            "ratio": {"min": ratios[0], "median": statistics.median(ratios), "max": ratios[-1]},
+            "seconds_sequential": statistics.median(seconds(slow) for slow, _ in pairs),
+            "seconds_stacked": statistics.median(seconds(fast) for _, fast in pairs),
+        }
+    row["largest_difference"] = max(difference(slow.adapters, fast.adapters) for slow, fast in pairs)
+    return row
+
+
+def difference(a: Adapters, b: Adapters) -> float:
+    """Largest absolute difference of any weight of any task."""
+    return max(float((a[task][name] - b[task][name]).abs().max()) for task in a for name in a[task])
+
+
+def hardware(args: argparse.Namespace) -> dict[str, Any]:
+    """What the numbers belong to."""
+    packages = ("vdmfewshot", "torch", "lightning", "diffusers", "peft")
+    name = torch.cuda.get_device_name() if args.device == "gpu" else platform.processor() or platform.machine()
+    return {
+        "device": name,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in packages},
+    }
+
+
+def show(row: dict[str, Any]) -> None:
+    """One line of the table."""
+    cells = ["{median:5.2f} [{min:.2f}, {max:.2f}]".format(**row[kind]["ratio"]) for kind in ("fit", "predict", "both")]
+    print(f"{row['tasks']:>3}  {'  '.join(cells)}  {row['largest_difference']:.1e}", flush=True)
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    args = arguments()
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(args, Path(folder))
+        bench.stacked(max(args.tasks))  # fills the latent cache and warms up, for both sides
+        print("tasks per hour, stacked / one after another: median [min, max]")
+        print("  K  fit                predict            both               largest difference of weights")
+        rows = []
+        for count in args.tasks:
+            rows.append(compare(bench, count, args.repetitions))
+            show(rows[-1])
+    settings = {name: value for name, value in vars(args).items() if name != "out"}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps({"settings": settings, "hardware": hardware(args), "rows": rows}, indent=2) + "\n")
+    print(f"written to {args.out}")
+
+
+if __name__ == "__main__":
+    main()
