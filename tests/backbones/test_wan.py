@@ -13,7 +13,7 @@ from diffusers import WanImageToVideoPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
-from tests.tiny_wan import PIPELINES, VARIANTS, Z, change, tiny_wan
+from tests.tiny_wan import VARIANTS, Z, change, tiny_wan
 from vdmfewshot import adapters
 from vdmfewshot.backbones import Wan
 from vdmfewshot.clip import to_frame
@@ -88,12 +88,14 @@ def test_generation_does_not_depend_on_the_batch(wan_checkpoints: dict[str, Path
     assert torch.equal(together, torch.cat(alone))
 
 
-def test_the_stock_pipeline_cannot_take_a_batch(wan_checkpoints: dict[str, Path]) -> None:
+def test_the_stock_pipeline_takes_neither_a_batch_nor_an_embedding(wan_checkpoints: dict[str, Path]) -> None:
     """Why samples go one by one; when diffusers repairs it, so can we."""
     pipeline, frames = load(wan_checkpoints["2.2-ti2v-5b"]).pipeline, first_frames() / 2 + 0.5
     embeds = load_file(wan_checkpoints["2.2-ti2v-5b"] / "prompt_embeds.safetensors")["prompt_embeds"].expand(2, -1, -1)
     with pytest.raises(RuntimeError, match="size"):
         pipeline(frames, prompt_embeds=embeds, guidance_scale=1.0, height=HEIGHT, width=WIDTH, generator=generators())
+    with pytest.raises(ValueError, match="Cannot forward both"):
+        pipeline(frames[:1], prompt_embeds=embeds[:1], image_embeds=torch.zeros(1, 5, 16), height=HEIGHT, width=WIDTH)
 
 
 Call = dict[str, torch.Tensor]
@@ -268,10 +270,15 @@ def test_other_checkpoints_are_refused_before_weights_are_read(
         Wan(str(tmp_path / "other")).check_clip(9, 32, 32)
 
 
+def test_a_folder_without_the_pipelines_settings_is_no_checkpoint(tmp_path: Path) -> None:
+    (tiny_wan(tmp_path / "parts", "2.2-ti2v-5b") / "model_index.json").unlink()
+    with pytest.raises(FileNotFoundError, match="is not a diffusers checkpoint: model_index.json is missing"):
+        Wan(str(tmp_path / "parts")).check_clip(9, 32, 32)
+
+
 def test_conditions_of_checkpoints_that_share_a_vae_are_told_apart(wan_checkpoints: dict[str, Path]) -> None:
-    """All twins of version 2.1 have the same VAE weights, and so do those of 14B."""
+    """All published checkpoints but TI2V-5B have the same VAE weights, and so do the twins."""
     shared = [load(wan_checkpoints[v]) for v in VARIANTS if v != "2.2-ti2v-5b"]
     assert len({float(b.vae.encoder.conv_in.weight.sum()) for b in shared}) == 1
     assert len({b.encoder_fingerprint for b in shared}) == 3
     assert shared[0].encoder_fingerprint == load(wan_checkpoints[EULER]).encoder_fingerprint
-    assert PIPELINES["2.2-ti2v-5b"]["expand_timesteps"]
