@@ -12,7 +12,7 @@ from torch import Tensor
 from vdmfewshot.adapters import merged
 from vdmfewshot.backbones.base import Backbone
 
-#: (denoising steps, guidance scale); the first is the knee of the curve that benchmarks/predict.py --score prints
+#: (denoising steps, guidance scale); benchmarks/predict.py --score prints what other numbers of steps would score
 QUALITY: dict[str, tuple[int, float]] = {"fast": (10, 1.0), "paper": (50, 6.0)}
 
 
