@@ -8,7 +8,7 @@ blocks tell the cost of all, since the blocks of a video transformer are alike.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -134,7 +134,7 @@ class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
         weights: tensors that do not count, nor do views of them.
     """
 
-    def __init__(self, weights: list[Tensor]) -> None:
+    def __init__(self, weights: Sequence[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.alive = 0
         self.peak = 0
@@ -199,7 +199,7 @@ def _estimate(backbone: Backbone, clip: tuple[int, int, int], step: _Step) -> Co
     blocks, one = depth(backbone), skeleton(backbone, 1)
     latents, encode, _ = _count(lambda: one.encode(torch.empty(1, clip[0], 3, *clip[1:], device="meta")))
     x0 = latents.x0[:, -((clip[0] - 1) // _temporal_stride(one) + 1) :].to(one.dtype)  # without padding
-    _, decode, decoding = _count(lambda: one.decode(x0, [torch.Generator()]))
+    decode, decoding = _decode(skeleton(backbone, 1), x0, step.device)
     shallow, _ = _train(one, latents, step)
     deep, seen = _train(skeleton(backbone, 2), latents, step)
     block = deep - shallow
@@ -226,10 +226,20 @@ def _temporal_stride(backbone: Backbone) -> int:
     return next(int(getattr(pipeline, name)) for name in names if hasattr(pipeline, name))
 
 
-def _count(run: Callable[[], Any]) -> tuple[Any, float, float]:
+def _decode(backbone: Backbone, x0: Tensor, device: torch.device) -> tuple[float, float]:
+    """FLOP and peak bytes of decoding, on fake tensors: a decoder may switch autocast off, which meta has none of."""
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    weights = _to_fake(backbone, mode, device)
+    with mode:
+        latents = torch.empty(x0.shape, dtype=x0.dtype, device=device)
+        _, flop, peak = _count(lambda: backbone.decode(latents, [torch.Generator()]), weights)
+    return flop, peak
+
+
+def _count(run: Callable[[], Any], weights: Sequence[Tensor] = ()) -> tuple[Any, float, float]:
     """Result, FLOP and peak bytes of ``run`` without gradients."""
     flop = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-    with torch.no_grad(), flop, LiveBytes([]) as live:
+    with torch.no_grad(), flop, LiveBytes(weights) as live:
         result = run()
     return result, float(flop.get_total_flops()), float(live.peak)
 
