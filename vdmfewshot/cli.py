@@ -28,6 +28,7 @@ import vdmfewshot.data.arc
 import vdmfewshot.data.pairs
 import vdmfewshot.data.pose
 import vdmfewshot.data.segmentation
+import vdmfewshot.evidence.data
 import vdmfewshot.pretrain  # noqa: F401
 from vdmfewshot import __version__
 from vdmfewshot.allowlist import check_classes, read_safely
@@ -220,6 +221,11 @@ def _run(args: ArgsType) -> FewShotCLI | None:
         return None
     if isinstance(argv, list) and argv[:1] == ["report"]:
         report(argv[1:])
+        return None
+    if isinstance(argv, list) and argv[:1] == ["evidence"]:
+        from vdmfewshot.evidence.run import evidence  # matplotlib
+
+        evidence(find_configs(argv[1:]))
         return None
     return FewShotCLI(
         LightningModule,
