@@ -71,7 +71,8 @@ def run_evidence(settings: Settings, measure: bool = True) -> Summary:
         ValueError: for an unknown task.
     """
     console, out = Console(), Path(settings.out)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for library in ("lightning.pytorch", "diffusers"):
+        logging.getLogger(library).setLevel(logging.ERROR)  # they greet every one of a thousand runs
     tasks = choose_tasks(settings.tasks)
     for task in (task for task in tasks if task.missing):
         console.print(f"{task.name} is left out: {task.missing}", markup=False)

@@ -85,8 +85,9 @@ def verdict(summary: Summary) -> list[str]:
     where = [f"{title} (n = {', '.join(map(str, shots))})" for (_, title, _), shots in helped.items() if shots]
     nowhere = [title for (_, title, _), shots in helped.items() if not shots]
     trivial = [title for row, title, score in summary.main if not beats_trivial(summary, row, score)]
+    controls = [TITLES[name] for name in CONTROLS if any(entry.method == name for entry in summary.entries)]
     return [
-        f"Pretrained + LoRA beats random weights + LoRA and training from scratch with disjoint 95 % bands at some "
+        f"The 95 % band of pretrained + LoRA lies above that of {' and '.join(controls) or 'no control'} at some "
         f"n ≤ {FEW} on {len(where)} of {len(helped)} tasks: {'; '.join(where) or 'none'}.",
         f"No such difference: {'; '.join(nowhere) or 'none'}.",
         f"Not above copy-input and mean-target at any n ≤ {FEW}: {'; '.join(trivial) or 'none'}.",

@@ -26,7 +26,7 @@ ARC_IDS = (
 )
 ARC = "arc"
 #: scores of a kind of task: the main one first, which the figure shows
-PSNR, IOU, PCK, CELLS = ("psnr_db",), ("iou_dataset",), ("pck@0.1",), ("cell_accuracy", "pass@1")
+PSNR, IOU, PCK, CELLS = ("psnr_db", "ssim"), ("iou_dataset",), ("pck@0.1",), ("cell_accuracy", "pass@1")
 
 
 @dataclass(frozen=True)
