@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 import traceback
 import warnings
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -36,7 +35,7 @@ from vdmfewshot.checkpoint import verify
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.module import UNTRAINED
 from vdmfewshot.report import report
-from vdmfewshot.suggestions import SuggestingParser
+from vdmfewshot.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.trainer import FewShotTrainer
 
 #: extra folders are looked up here, so that an installed wheel finds experiments/… from anywhere
@@ -82,10 +81,6 @@ QUIET = (
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 read_safely()
-
-
-class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
-    """jsonargparse's help with the line breaks of the description."""
 
 
 class FewShotCLI(LightningCLI):

@@ -38,7 +38,9 @@ def write_figure(summary: Summary, folder: Path) -> None:
         axis.set_axis_off()
     entries = {line.get_label(): line for axis in axes.flat for line in axis.get_lines()}
     if entries:
-        figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+        fitting = min(len(entries), max(1, round(1.4 * columns)))
+        names = (entries.values(), entries.keys())
+        figure.legend(*names, loc="outside lower center", ncols=fitting, fontsize=8, frameon=False)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "figure.png", dpi=150)
     # Without a date, equal results give equal files.

@@ -31,7 +31,7 @@ from vdmfewshot.evidence.settings import Settings
 from vdmfewshot.evidence.summary import Summary, summarize
 from vdmfewshot.evidence.table import verdict, write_table
 from vdmfewshot.evidence.tasks import ARC, TASKS, Task, choose_tasks
-from vdmfewshot.suggestions import SuggestingParser
+from vdmfewshot.suggestions import HelpFormatter, SuggestingParser
 
 DESCRIPTION = """Does pretraining help? Adapts pretrained and random weights on many tasks and support sets.
 
@@ -51,7 +51,7 @@ def evidence(args: Sequence[str]) -> Summary:
     Returns:
         What the table shows.
     """
-    parser = SuggestingParser(prog="vdmfewshot evidence", description=DESCRIPTION)
+    parser = SuggestingParser(prog="vdmfewshot evidence", description=DESCRIPTION, formatter_class=HelpFormatter)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="Settings from a file; later ones win")
     parser.add_argument("--report_only", type=bool, default=False, help="Measure nothing; table of what there is")
     parser.add_class_arguments(Settings, as_group=False)

@@ -27,6 +27,7 @@ TITLES = {
 }
 SCORES = {
     "psnr_db": "PSNR, dB",
+    "ssim": "SSIM",
     "iou_dataset": "IoU",
     "pck@0.1": "PCK@0.1",
     "cell_accuracy": "cells right",
