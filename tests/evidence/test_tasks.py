@@ -219,3 +219,18 @@ def test_mistakes_are_named() -> None:
         EvidenceDataModule("zom")
     with pytest.raises(ValueError, match="must be equal for generated tasks, got 64 x 32"):
         EvidenceDataModule("zoom", height=64, width=32)
+
+
+@pytest.mark.skipif(not physics.available(), reason="needs pybullet: pip install 'vdmfewshot[physics]'")
+def test_objects_stand_nearer_than_the_plane_behind_them() -> None:
+    image, depth = physics.depth(np.random.default_rng(0), SIZE, "query")
+    assert image.shape == depth.shape == (SIZE, SIZE, 3)
+    assert (depth[-1] > depth[SIZE // 3]).all(), "the plane comes nearer towards the lower edge"
+    assert len(np.unique(depth)) > 40
+
+
+def test_depth_is_left_out_without_pybullet(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert physics.available() != bool(TASKS["depth"].missing)
+    monkeypatch.setattr(physics, "available", lambda: False)
+    assert TASKS["depth"].missing == "pip install 'vdmfewshot[physics]'"
+    assert not TASKS["zoom"].missing

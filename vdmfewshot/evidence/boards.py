@@ -19,18 +19,18 @@ GREEN, BLUE, RED = 3, 1, 2
 def neighbours(alive: NDArray[np.bool_]) -> NDArray[np.int64]:
     """(h, w) number of living cells among the eight around each, on a torus."""
     shifts = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if (dy, dx) != (0, 0)]
-    return np.sum([np.roll(alive, shift, (0, 1)) for shift in shifts], axis=0)
+    return np.asarray(np.sum([np.roll(alive, shift, (0, 1)) for shift in shifts], axis=0), np.int64)
 
 
 def life_step(alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Conway's Life, B3/S23."""
     count = neighbours(alive)
-    return (count == 3) | (alive & (count == 2))
+    return np.asarray((count == 3) | (alive & (count == 2)), np.bool_)
 
 
 def seeds_step(alive: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Seeds, B2/S: a cell is born beside exactly two and every living one dies."""
-    return ~alive & (neighbours(alive) == 2)
+    return np.asarray(~alive & (neighbours(alive) == 2), np.bool_)
 
 
 def elementary_step(alive: NDArray[np.bool_], rule: int) -> NDArray[np.bool_]:
