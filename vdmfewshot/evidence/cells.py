@@ -23,8 +23,9 @@ from vdmfewshot.data.examples import picture_digest
 from vdmfewshot.evidence.scratch import FullFineTuneModule
 from vdmfewshot.evidence.settings import Settings
 from vdmfewshot.evidence.tasks import TASKS
-from vdmfewshot.module import FewShotModule, SamplingArgs
+from vdmfewshot.module import FewShotModule
 from vdmfewshot.records import read_records, recompute
+from vdmfewshot.sampling import SamplingArgs
 from vdmfewshot.trainer import FewShotTrainer
 
 #: cells that train nothing: copy-input and mean-target of a support set, and the encoding ceiling of a task
