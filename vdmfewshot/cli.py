@@ -42,7 +42,7 @@ from vdmfewshot.module import UNTRAINED, FewShotModule
 from vdmfewshot.report import report
 from vdmfewshot.stacked_module import StackedModule
 from vdmfewshot.suggestions import HelpFormatter, SuggestingParser
-from vdmfewshot.trainer import FewShotTrainer
+from vdmfewshot.trainer import FewShotTrainer, native_precision
 
 #: extra folders are looked up here, so that an installed wheel finds experiments/… from anywhere
 PACKAGE = Path(__file__).parent
@@ -61,7 +61,6 @@ DEFAULTS: dict[str, Any] = {
         "init_args": {"backbone": {"class_path": "vdmfewshot.backbones.CogVideoX"}},
     },
     "trainer.max_steps": 200,
-    "trainer.precision": "bf16-mixed",
     "trainer.gradient_clip_val": 1.0,
     "trainer.num_sanity_val_steps": 0,
     "trainer.check_val_every_n_epoch": None,
@@ -127,6 +126,7 @@ class FewShotCLI(LightningCLI):
         check_classes(self._sub.as_dict())
         self._require_adapter()
         self._stack_model()
+        self._choose_precision()
         self._drop_switched_off()
         self._add_csv_logger()
 
@@ -162,6 +162,12 @@ class FewShotCLI(LightningCLI):
         plain = f"{FewShotModule.__module__}.{FewShotModule.__qualname__}"
         if isinstance(data, type) and issubclass(data, StackedDataModule) and model.class_path == plain:
             model.class_path = f"{StackedModule.__module__}.{StackedModule.__qualname__}"
+
+    def _choose_precision(self) -> None:
+        """What the hardware does fastest, unless the user says."""
+        trainer = self._sub.trainer
+        if trainer.precision is None and trainer.plugins is None:
+            trainer.precision = native_precision(str(trainer.accelerator))
 
     def _drop_switched_off(self) -> None:
         """``enable_progress_bar: false`` and ``enable_checkpointing: false`` contradict our default callbacks."""

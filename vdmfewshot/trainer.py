@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 
 from vdmfewshot.checkpoint import AtomicCheckpointIO
+
+#: instructions that multiply bf16 matrices, by the names of ``torch.cpu.get_capabilities``
+BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")
+
+
+def native_precision(accelerator: str, capabilities: Mapping[str, Any] | None = None) -> str:
+    """The faster ``precision`` of Lightning's Trainer: ``bf16-mixed``, or ``32-true`` on CPUs without bf16 units.
+
+    They emulate it, at a tenth of the speed of fp32.
+
+    Args:
+        accelerator: as the Trainer has it; ``auto`` is the CPU where torch finds nothing else.
+        capabilities: of the CPU; asked from torch if not given, where it can tell (2.13 can).
+    """
+    if accelerator not in ("cpu", "auto") or (accelerator == "auto" and torch.accelerator.is_available()):
+        return "bf16-mixed"
+    known = getattr(torch.cpu, "get_capabilities", dict)() if capabilities is None else capabilities
+    return "bf16-mixed" if any(known.get(unit) for unit in BF16_UNITS) else "32-true"
 
 
 class FewShotTrainer(Trainer):
