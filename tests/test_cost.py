@@ -15,7 +15,8 @@ from vdmfewshot import adapters, memory
 from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.backbones.skeleton import skeleton
-from vdmfewshot.cost import Cost, LiveBytes, estimate
+from vdmfewshot.cost import Cost, estimate
+from vdmfewshot.live_bytes import LiveBytes
 
 QKVO = LoraArgs(rank=64, alpha=32, targets=["to_q", "to_k", "to_v", "to_out.0"])
 TEXT = 226

@@ -124,7 +124,7 @@ def test_imports_of_the_package_are_declared() -> None:
     declared = set(requirements()) | {
         Requirement(r).name for extra in PYPROJECT["project"]["optional-dependencies"].values() for r in extra
     }
-    modules |= {"skimage": "scikit-image", "yaml": "jsonargparse"}
+    modules |= {"skimage": "scikit-image", "yaml": "jsonargparse", "pybullet_data": "pybullet"}
     for file in SOURCES:
         if file.relative_to(ROOT).parts[0] != "vdmfewshot":
             continue

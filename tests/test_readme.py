@@ -24,7 +24,9 @@ def fenced(language: str) -> list[str]:
 
 
 LINES = [line for block in fenced("bash") for line in block.splitlines() if not line.startswith("#")]
-COMMANDS = [line for line in LINES if line.startswith("vdmfewshot ") and not line.startswith("vdmfewshot report")]
+EVIDENCE = [line for line in LINES if line.startswith("vdmfewshot evidence")]
+OTHERS = ("vdmfewshot report", "vdmfewshot evidence")
+COMMANDS = [line for line in LINES if line.startswith("vdmfewshot ") and not line.startswith(OTHERS)]
 INLINE = re.findall(r"`(--[\w.]+[ =][^`]+)`", README)
 
 
@@ -49,6 +51,18 @@ def test_commands_parse(
     captured = capsys.readouterr()
     assert stop.value.code == 0, captured.err
     assert "trainer:" in captured.out
+
+
+@pytest.mark.parametrize("command", EVIDENCE)
+def test_evidence_of_the_readme_parses(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    with pytest.raises(SystemExit) as stop:
+        main([*shlex.split(command)[1:], "--print_config"])
+    captured = capsys.readouterr()
+    assert stop.value.code == 0, captured.err
+    assert "tasks:" in captured.out
 
 
 @pytest.mark.parametrize("option", INLINE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 import warnings
-from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -13,7 +12,7 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any
 
-from jsonargparse import DefaultHelpFormatter, Namespace, set_parsing_settings
+from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
@@ -32,6 +31,7 @@ import vdmfewshot.data.pairs
 import vdmfewshot.data.pose
 import vdmfewshot.data.segmentation
 import vdmfewshot.data.stack
+import vdmfewshot.evidence.data
 import vdmfewshot.pretrain  # noqa: F401
 from vdmfewshot import __version__
 from vdmfewshot.allowlist import check_classes, read_safely
@@ -41,7 +41,7 @@ from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.module import UNTRAINED, FewShotModule
 from vdmfewshot.report import report
 from vdmfewshot.stacked_module import StackedModule
-from vdmfewshot.suggestions import SuggestingParser
+from vdmfewshot.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.trainer import FewShotTrainer
 
 #: extra folders are looked up here, so that an installed wheel finds experiments/… from anywhere
@@ -91,10 +91,6 @@ QUIET = (
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 read_safely()
-
-
-class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
-    """jsonargparse's help with the line breaks of the description."""
 
 
 class FewShotCLI(LightningCLI):
@@ -240,6 +236,11 @@ def _run(args: ArgsType) -> FewShotCLI | None:
         return None
     if isinstance(argv, list) and argv[:1] == ["report"]:
         report(argv[1:])
+        return None
+    if isinstance(argv, list) and argv[:1] == ["evidence"]:
+        from vdmfewshot.evidence.run import evidence  # matplotlib
+
+        evidence(find_configs(argv[1:]))
         return None
     return FewShotCLI(
         LightningModule,

@@ -7,7 +7,6 @@ blocks tell the cost of all, since the blocks of a video transformer are alike.
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
@@ -16,13 +15,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from vdmfewshot.adapters import LoraArgs, inject
 from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.skeleton import depth, skeleton
+from vdmfewshot.live_bytes import LiveBytes
 from vdmfewshot.memory import blocks_of
 
 ATEN = torch.ops.aten
@@ -125,34 +124,6 @@ class Cost:
     def adapter(self) -> float:
         """Bytes of adapter, gradients and AdamW's state, all fp32."""
         return BYTES_PER_TRAINABLE * self.total.trainable
-
-
-class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts the bytes of storages that operations made and that are still referenced.
-
-    Args:
-        weights: tensors that do not count, nor do views of them.
-    """
-
-    def __init__(self, weights: Sequence[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.alive = 0
-        self.peak = 0
-        self._seen: weakref.WeakSet[Any] = weakref.WeakSet(w.untyped_storage() for w in weights)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run the operation and watch its results."""
-        out = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, Tensor) and (storage := tensor.untyped_storage()) not in self._seen:
-                self._seen.add(storage)
-                weakref.finalize(storage, self._free, storage.nbytes())
-                self.alive += storage.nbytes()
-                self.peak = max(self.peak, self.alive)
-        return out
-
-    def _free(self, nbytes: int) -> None:
-        self.alive -= nbytes
 
 
 def estimate(

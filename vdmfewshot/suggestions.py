@@ -6,10 +6,12 @@ import difflib
 import inspect
 import re
 import sys
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any, NoReturn, get_type_hints
 
+from jsonargparse import DefaultHelpFormatter
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.cli import LightningArgumentParser
 from lightning.pytorch.loggers import Logger
@@ -22,6 +24,10 @@ UNKNOWN = re.compile(
     r"|does not accept option '([\w.]+)'|Expected a path but (\w+) either|dot import path string: (\w+)"
 )
 ROOTS = (LightningModule, LightningDataModule, Backbone, Callback, Logger)
+
+
+class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
+    """jsonargparse's help with the line breaks of the description."""
 
 
 class SuggestingParser(LightningArgumentParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import numpy as np
@@ -17,7 +18,7 @@ from safetensors.torch import load_file
 from vdmfewshot.pretrain.bank import make_bank
 from vdmfewshot.pretrain.callbacks import ExportWeights
 from vdmfewshot.pretrain.data import LatentBank, LatentData, VAEData, to_unit
-from vdmfewshot.pretrain.muon import MuonAdamW, orthogonalize
+from vdmfewshot.pretrain.muon import COEFFICIENTS, MuonAdamW, orthogonalize
 from vdmfewshot.pretrain.schedule import wsd
 from vdmfewshot.pretrain.transformer import TransformerPretraining, first_frame_condition, pad_front, rotary
 from vdmfewshot.pretrain.vae import VAEPretraining, build_vae, treat_as_images
@@ -164,6 +165,33 @@ def test_orthogonalize_makes_singular_values_about_one() -> None:
     values = torch.linalg.svdvals(orthogonalize(torch.randn(2, 24, 48)))
     assert values.min() > 0.5
     assert values.max() < 1.4
+
+
+@pytest.mark.parametrize("shape", [(2, 24, 48), (2, 48, 24), (3, 16, 16)])
+def test_orthogonalize_is_the_plain_newton_schulz_iteration(shape: tuple[int, ...]) -> None:
+    matrices = torch.randn(shape, dtype=torch.float64)
+    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True)
+    for a, b, c in COEFFICIENTS:
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    torch.testing.assert_close(orthogonalize(matrices), x, atol=2e-4, rtol=1e-3)
+
+
+def test_shifted_timesteps_lean_towards_noise() -> None:
+    uniform, shifted = (TransformerPretraining(heads=1, layers=1, timestep_shift=s) for s in (1.0, 3.0))
+    steps = uniform._timesteps(20_000).float()
+    assert steps.min() >= 0
+    assert steps.max() <= 999
+    assert steps.mean() == pytest.approx(499.5, abs=8)
+    # the median u = 0.5 moves to 3 u / (1 + 2 u) = 0.75
+    assert shifted._timesteps(20_000).float().median() == pytest.approx(750, abs=12)
+
+
+def test_a_resumed_autoencoder_sees_new_clips() -> None:
+    data = VAEData(crop=16, crops=1, batch_size=2, num_workers=0)
+    first = [batch for batch, _ in zip(data.train_dataloader(), range(2), strict=False)]
+    data.trainer = SimpleNamespace(global_step=1)  # type: ignore[assignment]
+    torch.testing.assert_close(next(iter(data.train_dataloader())), first[1])
 
 
 def test_muon_counts_one_step_and_updates_both_groups() -> None:

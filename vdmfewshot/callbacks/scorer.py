@@ -40,12 +40,16 @@ class Scorer(Callback):
         ceiling: measure the encoding ceiling, once per data set.
         baselines: measure copy-input and mean-target, once per data set.
         save_images: keep the last frames as PNG.
+        show: print the table of scores after a test.
     """
 
-    def __init__(self, ceiling: bool = True, baselines: bool = True, save_images: bool = True) -> None:
+    def __init__(
+        self, ceiling: bool = True, baselines: bool = True, save_images: bool = True, show: bool = True
+    ) -> None:
         self.ceiling = ceiling
         self.baselines = baselines
         self.save_images = save_images
+        self.show = show
         self._references: dict[Stage, dict[str, References]] = {}
         self._tasks: dict[str, TaskScores] = {}
         self._folder = Path()
@@ -97,7 +101,7 @@ class Scorer(Callback):
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the scores on rank 0, below Lightning's own output."""
-        if trainer.is_global_zero and self._table is not None:
+        if self.show and trainer.is_global_zero and self._table is not None:
             Console().print(self._table)
 
     def _start(self, stage: Stage, trainer: Trainer) -> None:

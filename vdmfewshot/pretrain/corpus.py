@@ -38,8 +38,10 @@ SOURCES: dict[str, tuple[Source, float]] = {
     "new_scene": (cuts.new_scene, 0.3),
     "blackout": (cuts.blackout, 0.3),
     "dissolve": (cuts.dissolve, 0.4),
+    "photo_album": (cuts.photo_album, 0.3),
     "board_world": (grids.board_world, 2.0),
     "turning_board": (grids.turning_board, 0.5),
+    "fine_boards": (grids.fine_boards, 0.3),
     "walkers": (walkers.walkers, 0.8),
     "chains": (walkers.chains, 0.3),
 }

@@ -10,18 +10,31 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+COEFFICIENTS = ((3.4445, -4.7750, 2.0315),) * 5
+"""Quintic Newton-Schulz polynomials of Muon (Jordan et al. 2024), one a step."""
 
-def orthogonalize(matrices: Tensor, steps: int = 5) -> Tensor:
-    """Push the singular values of (N, rows, columns) matrices towards one by a quintic Newton-Schulz iteration."""
-    a, b, c = 3.4445, -4.7750, 2.0315
+
+def orthogonalize(matrices: Tensor) -> Tensor:
+    """Push the singular values of (N, rows, columns) matrices towards one by quintic Newton-Schulz iterations.
+
+    The iteration runs on the small Gram matrices, G <- P G P with P = a + b G + c G^2, and the product of all P meets
+    the matrices once at the end: two thirds of the arithmetic for matrices of 1:4. Single precision throughout, since
+    processors without bfloat16 arithmetic take fifty times as long for it.
+    """
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
-    x = x.bfloat16() / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7).bfloat16()
-    for _ in range(steps):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.mT if tall else x
-    return result.to(matrices.dtype)
+    x = (matrices.mT if tall else matrices).float()
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    gram: Tensor = x @ x.mT
+    product: Tensor | None = None
+    for step, (a, b, c) in enumerate(COEFFICIENTS):
+        polynomial = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal(dim1=-2, dim2=-1).add_(a)
+        product = polynomial if product is None else polynomial @ product
+        if step + 1 < len(COEFFICIENTS):
+            gram = polynomial @ gram @ polynomial
+    assert product is not None
+    result: Tensor = product @ x
+    return (result.mT if tall else result).to(matrices.dtype)
 
 
 def split_parameters(model: nn.Module, pattern: str) -> list[dict[str, Any]]:

@@ -118,6 +118,7 @@ class TransformerPretraining(L.LightningModule):
         muon_scale: float = 3.0,
         ema_decay: float = 0.998,
         unconditional: float = 0.1,
+        timestep_shift: float = 1.0,
         compile: bool = False,
     ) -> None:
         """Set up training.
@@ -135,6 +136,7 @@ class TransformerPretraining(L.LightningModule):
             muon_scale: Ratio of Muon's rate to ``lr``.
             ema_decay: Decay of the weight average.
             unconditional: Share of clips that see a zero prompt, for classifier-free guidance.
+            timestep_shift: Above one, more of the timesteps are noisy ones, in which the layout of a frame is decided.
             compile: Whether to compile the denoiser; pays off in long runs.
         """
         super().__init__()
@@ -153,12 +155,12 @@ class TransformerPretraining(L.LightningModule):
             self.transformer.compile(dynamic=False)
 
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Mean squared error of the velocity at uniform timesteps."""
+        """Mean squared error of the velocity at random timesteps."""
         scale = self.hparams["scaling_factor"]
         clean = pad_front(batch[:, 1:] * scale)
         condition = first_frame_condition(batch[:, 0] / scale, clean.shape[1])
         noise = torch.randn_like(clean)
-        steps = torch.randint(0, self.scheduler.config.num_train_timesteps, (len(batch),), device=batch.device)
+        steps = self._timesteps(len(batch)).to(batch.device)
         noisy = self.scheduler.add_noise(clean, noise, steps)
         target = self.scheduler.get_velocity(clean, noise, steps)
         output = self.transformer(
@@ -175,6 +177,13 @@ class TransformerPretraining(L.LightningModule):
         self.log("loss_noisy", errors[noisiest].mean().detach() if noisiest.any() else errors.mean().detach())
         loss: Tensor = errors.mean()
         return loss
+
+    def _timesteps(self, count: int) -> Tensor:
+        """Integer timesteps (count,): uniform, or shifted towards noise as in Esser et al. 2024, section 5.3.2."""
+        uniform, shift = torch.rand(count), self.hparams["timestep_shift"]
+        total = int(self.scheduler.config.num_train_timesteps)
+        shifted: Tensor = shift * uniform / (1 + (shift - 1) * uniform)
+        return (shifted * total).long().clamp(max=total - 1)
 
     def _prompts(self, count: int) -> Tensor:
         keep = torch.rand(count, 1, 1) >= self.hparams["unconditional"]

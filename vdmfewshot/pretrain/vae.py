@@ -70,11 +70,11 @@ def treat_as_images(vae: AutoencoderKLCogVideoX) -> None:
             module.forward = partial(_single_frame, module)
 
 
-def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
-    """L1 + 2 L2 + L1 of the spatial gradients, means over (B, 3, T, H, W)."""
+def reconstruction_loss(output: Tensor, target: Tensor, squares: float = 2.0) -> Tensor:
+    """L1 + ``squares`` times L2 + half the L1 of the spatial gradients, means over (B, 3, T, H, W)."""
     error = output - target
     edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-    return error.abs().mean() + 2 * error.square().mean() + 0.5 * edges
+    return error.abs().mean() + squares * error.square().mean() + 0.5 * edges
 
 
 class VAEPretraining(L.LightningModule):
@@ -91,6 +91,7 @@ class VAEPretraining(L.LightningModule):
         decay_share: float = 0.5,
         muon_scale: float = 2.0,
         kl_weight: float = 5e-4,
+        squares: float = 2.0,
         ema_decay: float = 0.998,
     ) -> None:
         """Set up training.
@@ -105,6 +106,7 @@ class VAEPretraining(L.LightningModule):
             decay_share: Share of the steps over which the rate falls.
             muon_scale: Ratio of Muon's rate to ``lr``.
             kl_weight: Weight of the KL term, per latent value, against a loss per pixel value.
+            squares: Weight of the squared error beside the absolute one; larger favours photos over flat graphics.
             ema_decay: Decay of the weight average.
         """
         super().__init__()
@@ -119,7 +121,7 @@ class VAEPretraining(L.LightningModule):
         """Reconstruct crops (B, 3, T, h, w) in -1..1 through a sampled latent."""
         posterior = self.vae.encode(batch).latent_dist
         output = self.vae.decode(posterior.sample()).sample.float()
-        loss = reconstruction_loss(output, batch)
+        loss = reconstruction_loss(output, batch, self.hparams["squares"])
         mean, logvar = posterior.mean.float(), posterior.logvar.float()
         divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
         mse = (output.detach() - batch).square().mean()

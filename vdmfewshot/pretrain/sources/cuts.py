@@ -6,7 +6,17 @@ import cv2
 import numpy as np
 
 from vdmfewshot.pretrain.sources.camera import still_scene, view
-from vdmfewshot.pretrain.sources.canvas import NUM_FRAMES, Frame, Rng, distinct_colors, ease, texture
+from vdmfewshot.pretrain.sources.canvas import (
+    NUM_FRAMES,
+    TRAIN_PHOTOS,
+    Frame,
+    Rng,
+    distinct_colors,
+    ease,
+    photo_bank,
+    photo_crop,
+    texture,
+)
 from vdmfewshot.pretrain.sources.shapes import draw_scene, random_thing
 
 
@@ -77,3 +87,10 @@ def dissolve(rng: Rng, size: int) -> Frame:
     ys, xs = np.mgrid[0:size, 0:size] / size - 0.5
     edge = ((xs * np.cos(angle) + ys * np.sin(angle)) / 1.42 + 0.5)[None, :, :, None]
     return np.where(edge < progress, second, first).astype(np.uint8)
+
+
+def photo_album(rng: Rng, size: int) -> Frame:
+    """A slide show: a photo, or any scene where no photos are installed, is followed by another one."""
+    photos = photo_bank(TRAIN_PHOTOS)
+    first, second = (photo_crop(rng, size, TRAIN_PHOTOS) if photos else still_scene(rng, size) for _ in range(2))
+    return join(first, second, cut_frame(rng))

@@ -224,3 +224,20 @@ def turning_board(rng: Rng, size: int) -> Frame:
         [view(picture, size, slide * active[0] * p, 1 + (zoom - 1) * active[1] * p, turn * active[2] * p)
          for p in ease(rng)]
     )  # fmt: skip
+
+
+def fine_boards(rng: Rng, size: int) -> Frame:
+    """A board of very many small cells, such as a mosaic or a departure board, that switches to another one."""
+    cell = int(rng.integers(2, 5))
+    side = (size - 1) // (cell + 1)
+    shape = tuple(int(n) for n in rng.integers(max(2, side // 2), side + 1, 2))
+    colors, line = _palette(rng) + distinct_colors(rng, 4, 60), random_color(rng) if rng.random() < 0.85 else None
+    ground = np.full((size, size, 3), random_color(rng), np.uint8)
+    boards = []
+    for _ in range(2):
+        board = np.full(shape, int(rng.integers(10)))
+        busy = rng.random(shape) < rng.choice([0.1, 0.4, 1.0])
+        board[busy] = rng.integers(0, 10, int(busy.sum()))
+        boards.append(paint(board, size, cell + 1, colors, line, ground))
+    cut = 4 if rng.random() < 0.7 else int(rng.integers(1, NUM_FRAMES + 1))
+    return np.stack([boards[t >= cut] for t in range(NUM_FRAMES)])

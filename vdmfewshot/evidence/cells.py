@@ -1,0 +1,179 @@
+"""One cell of the table: adapt one method to one support set and score it on the held-out queries."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from vdmfewshot.adapters import LoraArgs
+from vdmfewshot.backbones import CogVideoX
+from vdmfewshot.callbacks.references import BASELINES, CEILING, References
+from vdmfewshot.callbacks.scorer import Scorer
+from vdmfewshot.data.base import FewShotDataModule
+from vdmfewshot.data.examples import picture_digest
+from vdmfewshot.evidence.scratch import FullFineTuneModule
+from vdmfewshot.evidence.settings import Settings
+from vdmfewshot.evidence.tasks import TASKS
+from vdmfewshot.module import FewShotModule
+from vdmfewshot.records import read_records, recompute
+from vdmfewshot.sampling import SamplingArgs
+from vdmfewshot.trainer import FewShotTrainer
+
+#: cells that train nothing: copy-input and mean-target of a support set, and the encoding ceiling of a task
+BASELINE_CELL = "baselines"
+REFERENCES = (BASELINE_CELL, CEILING)
+#: of results; raise it when a cell of the same settings would come out differently
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one result is about.
+
+    Attributes:
+        task: name of the task.
+        method: a ``Method``, or one of ``REFERENCES``.
+        shots: n.
+        seed: of the support set, the adapter, the noise and the order.
+    """
+
+    task: str
+    method: str
+    shots: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For file names and messages."""
+        return f"{self.method}-n{self.shots:02d}-s{self.seed}"
+
+
+def make_data(cell: Cell, settings: Settings) -> FewShotDataModule:
+    """The cell's support set and queries."""
+    return TASKS[cell.task].data(
+        shots=cell.shots,
+        support_seed=cell.seed,
+        seed=cell.seed,
+        height=settings.size,
+        width=settings.size,
+        batch_size=settings.batch_size,
+        eval_batch_size=settings.queries,
+        max_queries=settings.queries,
+    )
+
+
+def make_backbone(method: str, settings: Settings) -> CogVideoX:
+    """The pretrained model, or the same architecture with a random denoiser."""
+    return CogVideoX(settings.backbone, init="random" if method in ("random", "scratch") else "pretrained")
+
+
+def make_module(cell: Cell, settings: Settings) -> FewShotModule:
+    """The method: an adapter on frozen weights, or all weights from scratch."""
+    full = cell.method == "scratch"
+    rate = settings.scratch_lr if full else settings.lr
+    return (FullFineTuneModule if full else FewShotModule)(
+        make_backbone(cell.method, settings),
+        lora=LoraArgs(rank=settings.rank, alpha=settings.rank),
+        optimizer=functools.partial(torch.optim.AdamW, lr=rate, weight_decay=0.0),
+        sampling=SamplingArgs(steps=settings.sampling_steps),
+        cache_dir=str(Path(settings.out) / "latents"),
+        seed=cell.seed,
+    )
+
+
+def content_hash(data: FewShotDataModule) -> str:
+    """Name of what a cell learns from and is asked: inputs and drawn targets of support set and queries."""
+    data.setup()
+    digest = hashlib.sha256(type(data.make_metric()).__name__.encode() + data.codec.spec_hash.encode())
+    for pair in [*data.support, *data.queries("test")]:
+        digest.update(f"{pair.key} {picture_digest(pair)}".encode())
+        digest.update(data.codec.encode(pair.target, data.box(pair)).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def cell_key(cell: Cell, settings: Settings, weights: str, content: str) -> str:
+    """Name of a result: equal keys, equal results. It depends on nothing that the cell does not depend on."""
+    relevant = {"size", "queries"}
+    if cell.method not in REFERENCES:
+        relevant |= {"steps", "batch_size", "sampling_steps", "precision"}
+        relevant |= {"scratch_lr"} if cell.method == "scratch" else {"lr", "rank"}
+    plain = {name: value for name, value in asdict(settings).items() if name in relevant}
+    text = json.dumps([VERSION, asdict(cell), plain, weights, content], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def run_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """Measure a cell.
+
+    Returns:
+        ``scores`` by name (for references, by reference and name), ``records`` of every query, ``seconds``, and
+        ``fit_seconds`` and ``test_seconds`` where something was trained.
+    """
+    started = time.perf_counter()
+    result = measure_references(cell, settings) if cell.method in REFERENCES else adapt_cell(cell, settings)
+    return {**result, "seconds": time.perf_counter() - started}
+
+
+def adapt_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """Train one method on one support set through the ordinary trainer, and score every query."""
+    data, module = make_data(cell, settings), make_module(cell, settings)
+    Path(settings.out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.out, prefix=".cell-") as folder:
+        trainer = make_trainer(Path(folder), settings)
+        trainer.adapt(module, data)
+        (scored,) = Path(folder).glob("scores/test/step=*")
+        content = json.loads((scored / "scores.json").read_text(encoding="utf-8"))
+        records = read_records(scored)
+        if settings.frames:
+            kept = Path(settings.out) / "frames" / cell.task / cell.name
+            shutil.copytree(scored / "frames", kept, dirs_exist_ok=True)
+    rows = content["scores"]
+    return {
+        "scores": {name: row["score"] for name, row in rows.items()},
+        "records": records,
+        "fit_seconds": content["fit_seconds"],
+        "test_seconds": rows[content["main"]]["seconds"],
+    }
+
+
+def make_trainer(folder: Path, settings: Settings) -> FewShotTrainer:
+    """A quiet trainer that writes nothing but scores."""
+    return FewShotTrainer(
+        accelerator=settings.accelerator,
+        devices=1,
+        precision=settings.precision,
+        max_steps=settings.steps,
+        gradient_clip_val=1.0,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        callbacks=[Scorer(ceiling=False, baselines=False, save_images=settings.frames, show=False)],
+    )
+
+
+def measure_references(cell: Cell, settings: Settings) -> dict[str, Any]:
+    """Copy-input and mean-target of a support set, or the encoding ceiling of a task."""
+    data = make_data(cell, settings)
+    data.setup()
+    names = (CEILING,) if cell.method == CEILING else BASELINES
+    backbone = make_backbone(cell.method, settings)
+    if cell.method == CEILING:
+        backbone.load()
+    references = References(names)
+    for batch in data.test_dataloader():
+        references.add(batch, data, backbone, data.make_metric())
+    records = references.gathered()
+    return {"scores": {name: recompute(rows, data.make_metric()) for name, rows in records.items()}, "records": records}
