@@ -1,7 +1,7 @@
 """A stack of K tasks against the same K tasks one after another: tasks per hour, in one process, interleaved.
 
-    python benchmarks/stack.py                          # the embedded model on this CPU, K = 1, 4, 16
-    python benchmarks/stack.py --size true --device gpu # random weights of CogVideoX1.5-5B's size
+    python -m benchmarks.stack                          # the embedded model on this CPU, K = 1, 4, 16
+    python -m benchmarks.stack --size true --device gpu # random weights of CogVideoX1.5-5B's size
 
 Both sides keep the frozen model loaded and their latents cached, take the same steps of the same tasks (ARC, batch 2
 each), and then answer each task's queries. The adapters of both are compared: speed without equality is worth nothing.
@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import platform
 import statistics
+import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXT
 from lightning.pytorch import LightningDataModule
 from safetensors.torch import save_file
 
+from benchmarks.harness import RESULTS, hardware
 from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.data.arc import ArcDataModule
@@ -37,7 +37,6 @@ from vdmfewshot.module import FewShotModule, SamplingArgs
 from vdmfewshot.stacked_module import StackedModule
 from vdmfewshot.trainer import FewShotTrainer
 
-RESULTS = Path(__file__).parent / "results"
 #: https://huggingface.co/zai-org/CogVideoX1.5-5B-I2V, transformer/config.json and vae/config.json
 TRANSFORMER: dict[str, Any] = {
     **{"num_attention_heads": 48, "attention_head_dim": 64, "num_layers": 42, "in_channels": 32, "out_channels": 16},
@@ -67,21 +66,28 @@ class Run:
     adapters: Adapters
 
 
-def arguments() -> argparse.Namespace:
+def parser() -> argparse.ArgumentParser:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tasks", type=int, nargs="+", default=[1, 4, 16], help="K, sizes of stacks")
-    parser.add_argument("--steps", type=int, default=20, help="optimiser steps of every task")
-    parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--batch_size", type=int, default=2, help="samples of a task in a step")
-    parser.add_argument("--sampling_steps", type=int, default=10)
-    parser.add_argument("--size", choices=["tiny", "true"], default="tiny", help="embedded model, or 5 billion weights")
-    parser.add_argument("--dtype", choices=["fp32", "bf16"], help="of the frozen weights; default: fp32 on a CPU")
-    parser.add_argument("--precision", help="of Lightning; default: 32-true on a CPU, bf16-mixed on a GPU")
-    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
-    parser.add_argument("--threads", type=int, help="of torch on a CPU; default: its own choice")
-    parser.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/stack-SIZE-DEVICE.json")
-    args = parser.parse_args()
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--tasks", type=int, nargs="+", default=[1, 4, 16], help="K, sizes of stacks")
+    options.add_argument("--steps", type=int, default=20, help="optimiser steps of every task")
+    options.add_argument("--repetitions", type=int, default=3)
+    options.add_argument("--batch_size", type=int, default=2, help="samples of a task in a step")
+    options.add_argument("--sampling_steps", type=int, default=10)
+    options.add_argument(
+        "--size", choices=["tiny", "true"], default="tiny", help="embedded model, or 5 billion weights"
+    )
+    options.add_argument("--dtype", choices=["fp32", "bf16"], help="of the frozen weights; default: fp32 on a CPU")
+    options.add_argument("--precision", help="of Lightning; default: 32-true on a CPU, bf16-mixed on a GPU")
+    options.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    options.add_argument("--threads", type=int, help="of torch on a CPU; default: its own choice")
+    options.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/stack-SIZE-DEVICE.json")
+    return options
+
+
+def arguments() -> argparse.Namespace:
+    """Options, with the defaults that depend on others."""
+    args = parser().parse_args()
     args.dtype = args.dtype or ("fp32" if args.device == "cpu" else "bf16")
     args.precision = args.precision or ("32-true" if args.device == "cpu" else "bf16-mixed")
     args.out = args.out or RESULTS / f"stack-{args.size}-{args.device}.json"
@@ -183,19 +189,6 @@ def difference(a: Adapters, b: Adapters) -> float:
     return max(float((a[task][name] - b[task][name]).abs().max()) for task in a for name in a[task])
 
 
-def hardware(args: argparse.Namespace) -> dict[str, Any]:
-    """What the numbers belong to."""
-    packages = ("vdmfewshot", "torch", "lightning", "diffusers", "peft")
-    name = torch.cuda.get_device_name() if args.device == "gpu" else platform.processor() or platform.machine()
-    return {
-        "device": name,
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-        "versions": {package: version(package) for package in packages},
-    }
-
-
 def show(row: dict[str, Any]) -> None:
     """One line of the table."""
     cells = ["{median:5.2f} [{min:.2f}, {max:.2f}]".format(**row[kind]["ratio"]) for kind in ("fit", "predict", "both")]
@@ -219,9 +212,12 @@ def main() -> None:
         for count in args.tasks:
             rows.append(compare(bench, count, args.repetitions))
             show(rows[-1])
+    command = " ".join(["python", "-m", "benchmarks.stack", *sys.argv[1:]])
     settings = {name: value for name, value in vars(args).items() if name != "out"}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps({"settings": settings, "hardware": hardware(args), "rows": rows}, indent=2) + "\n")
+    args.out.write_text(
+        json.dumps({"command": command, "settings": settings, "hardware": hardware(), "rows": rows}, indent=2) + "\n"
+    )
     print(f"written to {args.out}")
 
 

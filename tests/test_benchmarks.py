@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import predict, startup, step
+from benchmarks import predict, stack, startup, step
 from benchmarks.curve import choose
 from benchmarks.harness import interleave, ratios
 from benchmarks.models import PUBLISHED, RandomCheckpoint
@@ -100,3 +100,13 @@ def test_true_sizes_are_those_of_the_published_checkpoints(monkeypatch: pytest.M
     assert 5.5e9 < sum(p.numel() for p in transformer.parameters()) < 5.7e9
     assert 2.1e8 < sum(p.numel() for p in vae.parameters()) < 2.2e8
     assert checkpoint.scheduler(CogVideoX.schedulers).config.prediction_type == "v_prediction"
+
+
+def test_stacks_against_one_task_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = ["--tasks", "2", "--steps", "1", "--repetitions", "1", "--sampling_steps", "1"]
+    monkeypatch.setattr(sys, "argv", ["stack", *small, "--out", str(tmp_path / "stack.json")])
+    stack.main()
+    (row,) = json.loads((tmp_path / "stack.json").read_text())["rows"]
+    assert row["tasks"] == 2
+    assert row["fit"]["seconds_stacked"] > 0
+    assert row["largest_difference"] < 1e-4

@@ -124,7 +124,7 @@ def test_ltx_presets_are_those_of_the_paper(name: str, capsys: pytest.CaptureFix
     assert ("distilled" in name) == (model["sampling"]["steps"] == len(backbone.get("timesteps") or []))
 
 
-@pytest.mark.parametrize("name", ["arc.yaml", "cells.yaml", "nuclei.yaml", "people.yaml"])
+@pytest.mark.parametrize("name", ["arc.yaml", "arc-stack.yaml", "cells.yaml", "nuclei.yaml", "people.yaml"])
 def test_experiments_run_on_their_real_data(name: str, tiny: Path, tmp_path: Path) -> None:
     small = ["--data.init_args.height=32", "--data.init_args.width=32", "--trainer.default_root_dir", str(tmp_path)]
     backbone = f"--model.init_args.backbone.init_args.path={tiny}"
