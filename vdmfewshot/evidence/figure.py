@@ -36,11 +36,13 @@ def write_figure(summary: Summary, folder: Path) -> None:
         axis.set_ylabel(SCORES[score], fontsize=8)
     for axis in list(axes.flat)[len(panels) :]:
         axis.set_axis_off()
-    entries = {line.get_label(): line for axis in axes.flat for line in axis.get_lines()}
+    lines = [line for axis in axes.flat for line in axis.get_lines()]
+    entries = {name: line for line in lines if (name := str(line.get_label())) in TITLES.values()}
     if entries:
         fitting = min(len(entries), max(1, round(1.4 * columns)))
         names = (entries.values(), entries.keys())
         figure.legend(*names, loc="outside lower center", ncols=fitting, fontsize=8, frameon=False)
+    figure.supxlabel("n, pairs in the support set", fontsize=9)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "figure.png", dpi=150)
     # Without a date, equal results give equal files.
