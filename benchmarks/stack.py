@@ -1,7 +1,7 @@
 """A stack of K tasks against the same K tasks one after another: tasks per hour, in one process, interleaved.
 
-    python -m benchmarks.stack                          # the embedded model on this CPU, K = 1, 4, 16
-    python -m benchmarks.stack --size true --device gpu # random weights of CogVideoX1.5-5B's size
+    python -m benchmarks.stack  # the embedded model, K = 1, 4, 16
+    python -m benchmarks.stack --backbone cogvideox-1.5-5b --size true  # random weights, on a GPU
 
 Both sides keep the frozen model loaded and their latents cached, take the same steps of the same tasks (ARC, batch 2
 each), and then answer each task's queries. The adapters of both are compared: speed without equality is worth nothing.
@@ -23,37 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXTransformer3DModel
 from lightning.pytorch import LightningDataModule
-from safetensors.torch import save_file
 
 from benchmarks.harness import RESULTS, hardware
+from benchmarks.models import add_model_arguments, build
 from vdmfewshot.adapters import LoraArgs
-from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.arc_tasks import list_tasks
 from vdmfewshot.data.stack import StackedDataModule
-from vdmfewshot.module import FewShotModule, SamplingArgs
+from vdmfewshot.module import FewShotModule
+from vdmfewshot.sampling import SamplingArgs
 from vdmfewshot.stacked_module import StackedModule
-from vdmfewshot.trainer import FewShotTrainer
+from vdmfewshot.trainer import FewShotTrainer, native_precision
 
-#: https://huggingface.co/zai-org/CogVideoX1.5-5B-I2V, transformer/config.json and vae/config.json
-TRANSFORMER: dict[str, Any] = {
-    **{"num_attention_heads": 48, "attention_head_dim": 64, "num_layers": 42, "in_channels": 32, "out_channels": 16},
-    **{"time_embed_dim": 512, "text_embed_dim": 4096, "max_text_seq_length": 224, "ofs_embed_dim": 512},
-    **{"patch_size": 2, "patch_size_t": 2, "patch_bias": False, "use_rotary_positional_embeddings": True},
-    **{"sample_height": 300, "sample_width": 300, "sample_frames": 81},
-}
-VAE: dict[str, Any] = {
-    "down_block_types": ("CogVideoXDownBlock3D",) * 4,
-    "up_block_types": ("CogVideoXUpBlock3D",) * 4,
-    **{"block_out_channels": (128, 256, 256, 512), "layers_per_block": 3, "latent_channels": 16},
-    **{"scaling_factor": 0.7, "invert_scale_latents": True},
-}
-SCHEDULE: dict[str, Any] = {
-    **{"prediction_type": "v_prediction", "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
-    **{"snr_shift_scale": 1.0, "clip_sample": False},
-}
 Adapters = dict[str, dict[str, torch.Tensor]]
 
 
@@ -74,36 +56,19 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--repetitions", type=int, default=3)
     options.add_argument("--batch_size", type=int, default=2, help="samples of a task in a step")
     options.add_argument("--sampling_steps", type=int, default=10)
-    options.add_argument(
-        "--size", choices=["tiny", "true"], default="tiny", help="embedded model, or 5 billion weights"
-    )
-    options.add_argument("--dtype", choices=["fp32", "bf16"], help="of the frozen weights; default: fp32 on a CPU")
-    options.add_argument("--precision", help="of Lightning; default: 32-true on a CPU, bf16-mixed on a GPU")
-    options.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
+    add_model_arguments(options)
+    options.add_argument("--precision", help="of Lightning; default: what the hardware does fastest")
     options.add_argument("--threads", type=int, help="of torch on a CPU; default: its own choice")
-    options.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/stack-SIZE-DEVICE.json")
+    options.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/stack.json")
     return options
 
 
 def arguments() -> argparse.Namespace:
     """Options, with the defaults that depend on others."""
     args = parser().parse_args()
-    args.dtype = args.dtype or ("fp32" if args.device == "cpu" else "bf16")
-    args.precision = args.precision or ("32-true" if args.device == "cpu" else "bf16-mixed")
-    args.out = args.out or RESULTS / f"stack-{args.size}-{args.device}.json"
+    args.precision = args.precision or native_precision("auto")
+    args.out = args.out or RESULTS / "stack.json"
     return args
-
-
-def true_size(folder: Path) -> str:
-    """A checkpoint of the true architecture with a random VAE; the denoiser's weights are drawn when it is loaded."""
-    CogVideoXTransformer3DModel.from_config(TRANSFORMER | {"num_layers": 0}).save_config(folder / "transformer")
-    config = folder / "transformer" / "config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_layers": TRANSFORMER["num_layers"]}))
-    AutoencoderKLCogVideoX(**VAE).to(torch.bfloat16).save_pretrained(folder / "vae")
-    CogVideoXDDIMScheduler(**SCHEDULE).save_pretrained(folder / "scheduler")
-    shape = (1, TRANSFORMER["max_text_seq_length"], TRANSFORMER["text_embed_dim"])
-    save_file({"prompt_embeds": torch.zeros(shape)}, folder / "prompt_embeds.safetensors")
-    return str(folder)
 
 
 class Bench:
@@ -112,14 +77,14 @@ class Bench:
     def __init__(self, args: argparse.Namespace, folder: Path) -> None:
         self.args = args
         self.folder = folder
-        path, init = ("embedded", "pretrained") if args.size == "tiny" else (true_size(folder / "true"), "random")
-        self.backbone = CogVideoX(path, dtype=args.dtype, init=init)
-        self.backbone.load()
+        self.backbone = build(args).backbone
 
     def tasks(self, count: int) -> list[ArcDataModule]:
         """The first ARC-AGI-1 training tasks by id."""
         names = list_tasks("arcagi1", "training")[:count]
-        return [ArcDataModule(name, batch_size=self.args.batch_size, seed=0) for name in names]
+        frames, height, width = self.args.shape
+        shape = {"num_frames": frames, "height": height, "width": width}
+        return [ArcDataModule(name, batch_size=self.args.batch_size, seed=0, **shape) for name in names]
 
     def module(self, cls: type[FewShotModule]) -> FewShotModule:
         """A fresh adapter on the loaded model."""
@@ -132,7 +97,7 @@ class Bench:
         """Without loggers and callbacks."""
         off = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")
         return FewShotTrainer(
-            accelerator=self.args.device, devices=1, precision=self.args.precision, max_steps=self.args.steps,
+            accelerator="auto", devices=1, precision=self.args.precision, max_steps=self.args.steps,
             gradient_clip_val=1.0, num_sanity_val_steps=0, limit_val_batches=0, default_root_dir=self.folder,
             **dict.fromkeys(off, False),
         )  # fmt: skip

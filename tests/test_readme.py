@@ -132,7 +132,7 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_files_named_for_contributors_exist() -> None:
-    """Those of the invented examples (depth, ltx) excepted."""
+    """Those of the invented examples (depth, hunyuan) excepted."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     for file in re.findall(r"`((?:vdmfewshot|tests|experiments)/[\w/.-]+\.(?:py|yaml))`", text):
-        assert (ROOT / file).exists() != ("depth" in file or "ltx" in file), file
+        assert (ROOT / file).exists() != ("depth" in file or "hunyuan" in file), file

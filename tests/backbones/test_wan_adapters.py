@@ -17,7 +17,8 @@ from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.backbones import Wan
 from vdmfewshot.callbacks.export import AdapterExport
 from vdmfewshot.memory import MemoryArgs
-from vdmfewshot.module import FewShotModule, SamplingArgs
+from vdmfewshot.module import FewShotModule
+from vdmfewshot.sampling import SamplingArgs
 
 #: (checkpoint, arguments) of everything that can be adapted
 ADAPTED: dict[str, tuple[str, dict[str, Any]]] = {
