@@ -10,6 +10,7 @@ import re
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +25,8 @@ LIBRARIES = ("torch", "lightning", "diffusers", "peft", "vdmfewshot")
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """Parser with what every script takes."""
+    """Parser with what every script takes; warnings of libraries about their own insides stay off the tables."""
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5, help="rounds; every case is timed once in each")
     parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON file")
