@@ -55,8 +55,8 @@ STAGES: tuple[str | Bank, ...] = (
     "transformer",
     Bank("bank96", 96, 20_480, 1_000_000),
     "transformer_96",
-    Bank("bank_mixed/64", 64, 4_096, 2_000_000),
-    Bank("bank_mixed/96", 96, 2_048, 3_000_000),
+    Bank("bank_mixed/64", 64, 1_024, 2_000_000),
+    Bank("bank_mixed/96", 96, 320, 3_000_000),
     "transformer_finetune",
 )
 """Recipes by name, and the banks that the ones after them read."""
