@@ -256,3 +256,17 @@ def test_dropout_and_checkpointing_are_refused_together(tiny: Path, roots: dict[
     settings = {"lora": LoraArgs(rank=4, dropout=0.1), "memory": MemoryArgs(checkpointing="full")}
     with pytest.raises(ValueError, match=r"lora.dropout must be 0 in a stack with checkpointing"):
         refused(tiny, stack_of(roots), tmp_path, module=settings)
+
+
+def test_an_export_without_effect_is_named_after_all_tasks_are_saved(
+    tiny: Path, roots: dict[str, Path], tmp_path: Path
+) -> None:
+    class Forget(Callback):
+        def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+            with torch.no_grad():
+                for p in pl_module.stack.parameters:
+                    p[0] = 0
+
+    with pytest.raises(ValueError, match="turn has no effect"):
+        fit_stack(tiny, stack_of(roots, "turn", "invert"), tmp_path, 2, callbacks=[Forget(), AdapterExport()])
+    assert {file.parent.name for file in tmp_path.rglob("pytorch_lora_weights.safetensors")} == {"turn", "invert"}
