@@ -138,9 +138,10 @@ class Backbone(nn.Module, ABC):
 
     def compile_blocks(self) -> None:
         """Compile each repeated block of the denoiser for the shapes it meets, at its first call with each of them."""
-        if self.repeated_blocks:
-            self.transformer._repeated_blocks = list(self.repeated_blocks)
-        self.transformer.compile_repeated_blocks(dynamic=False)
+        for denoiser in self.denoisers:
+            if self.repeated_blocks:
+                denoiser._repeated_blocks = list(self.repeated_blocks)
+            denoiser.compile_repeated_blocks(dynamic=False)
 
     def _denoiser(self, part: str) -> Any:
         """The checkpoint's transformer, or the same architecture with random weights: the control experiment."""

@@ -39,7 +39,8 @@ class LtxVideo(Backbone):
         frame_rate: frames per second, by which temporal positions are counted; 25 is the pipeline's.
         decode_timestep: noise level in [0, 1] that a timestep-conditioned decoder (0.9.1 and later) is told; 0.05 is
             what the documentation of diffusers recommends.
-        decode_noise_scale: share of noise in [0, 1] in the latents that such a decoder is given; likewise 0.025.
+        decode_noise_scale: share of noise in [0, 1] in the latents that such a decoder is given;
+            0.025 is what diffusers' examples use.
     """
 
     prompt_embeds: Tensor

@@ -31,7 +31,8 @@ class LtxVideoCondition(LtxVideo):
         memory: what may cost time to save memory.
         frame_rate: frames per second, by which temporal positions are counted; 25 is the pipeline's.
         decode_timestep: noise level in [0, 1] that the decoder is told; 0.05 is what diffusers' documentation has.
-        decode_noise_scale: share of noise in [0, 1] in the latents that the decoder is given; likewise 0.025.
+        decode_noise_scale: share of noise in [0, 1] in the latents that the decoder is given;
+            0.025 is what diffusers' examples use.
         timesteps: in [0, 1000], falling, for distilled checkpoints. Used when ``sampling.steps`` is their number;
             any other number of steps takes the pipeline's own schedule.
     """
