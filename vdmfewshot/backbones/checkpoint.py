@@ -142,7 +142,25 @@ def cast(model: Any, dtype: torch.dtype) -> Any:
     return model
 
 
-def nearest_multiples(value: int, multiple: int) -> str:
-    """Say which legal values lie next to ``value``: ``nearest: 96, 104``."""
-    lower = max(multiple, value // multiple * multiple)
-    return "nearest: " + ", ".join(str(v) for v in sorted({lower, lower + multiple}))
+def check_frames(num_frames: int, k: int, whose: str) -> None:
+    """Refuse clips that a VAE which merges ``k`` frames after the first cannot encode.
+
+    Raises:
+        ValueError: naming the rule, the value and the nearest legal values; ``whose`` says whose rule it is.
+    """
+    if num_frames < k + 1 or (num_frames - 1) % k:
+        lower = max(k + 1, (num_frames - 1) // k * k + 1)
+        nearest = ", ".join(str(f) for f in sorted({lower, lower + k}))
+        raise ValueError(f"num_frames must be {k}k+1 for {whose}, got {num_frames}; nearest: {nearest}")
+
+
+def check_side(name: str, side: int, multiple: int, whose: str) -> None:
+    """Refuse a height or width in pixels that latents and patches do not tile.
+
+    Raises:
+        ValueError: as ``check_frames``.
+    """
+    if side < multiple or side % multiple:
+        lower = max(multiple, side // multiple * multiple)
+        nearest = ", ".join(str(v) for v in sorted({lower, lower + multiple}))
+        raise ValueError(f"{name} must be a multiple of {multiple} for {whose}, got {side}; nearest: {nearest}")

@@ -11,7 +11,7 @@ from diffusers import AutoencoderKLCogVideoX, CogVideoXImageToVideoPipeline, Cog
 from torch import Tensor
 
 from vdmfewshot.backbones.base import Backbone, Latents
-from vdmfewshot.backbones.checkpoint import nearest_multiples
+from vdmfewshot.backbones.checkpoint import check_frames, check_side
 from vdmfewshot.backbones.prompt import prompt_embeds, t5
 from vdmfewshot.memory import MemoryArgs
 from vdmfewshot.objective import VPrediction
@@ -56,17 +56,12 @@ class CogVideoX(Backbone):
         """Apply the rules of the checkpoint's configuration; see ``Backbone.check_clip``."""
         transformer, vae = (self.checkpoint.config(part) for part in ("transformer", "vae"))
         k = int(vae.get("temporal_compression_ratio", 4))
-        if num_frames < k + 1 or (num_frames - 1) % k:
-            lower = max(k + 1, (num_frames - 1) // k * k + 1)
-            nearest = ", ".join(str(f) for f in sorted({lower, lower + k}))
-            raise ValueError(f"num_frames must be {k}k+1 for CogVideoX, got {num_frames}; nearest: {nearest}")
+        check_frames(num_frames, k, "CogVideoX")
         stride = 2 ** (len(vae["block_out_channels"]) - 1)
         # 8 is the stock pipeline's own check; patches must tile the latents.
         multiple = math.lcm(8, stride * int(transformer["patch_size"]))
         for name, side in (("height", height), ("width", width)):
-            if side < multiple or side % multiple:
-                nearest = nearest_multiples(side, multiple)
-                raise ValueError(f"{name} must be a multiple of {multiple} for CogVideoX, got {side}; {nearest}")
+            check_side(name, side, multiple, "CogVideoX")
             limit = stride * int(transformer[f"sample_{name}"])
             # Version 1.5 cuts its rotary grid out of one of the trained size; the stock pipeline fails beyond it.
             if transformer.get("patch_size_t") and transformer["use_rotary_positional_embeddings"] and side > limit:

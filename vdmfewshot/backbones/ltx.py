@@ -12,7 +12,7 @@ from diffusers.utils.torch_utils import randn_tensor
 from torch import Tensor
 
 from vdmfewshot.backbones.base import Backbone, Latents
-from vdmfewshot.backbones.checkpoint import nearest_multiples
+from vdmfewshot.backbones.checkpoint import check_frames, check_side
 from vdmfewshot.backbones.prompt import PromptEncoder, prompt_embeds, t5_with_mask
 from vdmfewshot.memory import MemoryArgs
 from vdmfewshot.objective import LogitNormalFlow
@@ -88,19 +88,12 @@ class LtxVideo(Backbone):
         self._check_version()
         with torch.device("meta"):  # the compression ratios are attributes of the class, which may derive them
             vae = self.vae_class.from_config(self.checkpoint.config("vae"))
-        k = int(vae.temporal_compression_ratio)
-        if num_frames < k + 1 or (num_frames - 1) % k:
-            lower = max(k + 1, (num_frames - 1) // k * k + 1)
-            raise ValueError(
-                f"num_frames must be {k}k+1 for LTX-Video, got {num_frames}; nearest: {lower}, {lower + k}"
-            )
+        check_frames(num_frames, int(vae.temporal_compression_ratio), "LTX-Video")
         # 32 is the stock pipeline's own check; patches must tile the latents.
         patch = int(self.checkpoint.config("transformer").get("patch_size", 1))
         multiple = math.lcm(32, int(vae.spatial_compression_ratio) * patch)
         for name, side in (("height", height), ("width", width)):
-            if side < multiple or side % multiple:
-                nearest = nearest_multiples(side, multiple)
-                raise ValueError(f"{name} must be a multiple of {multiple} for LTX-Video, got {side}; {nearest}")
+            check_side(name, side, multiple, "LTX-Video")
 
     def _check_version(self) -> None:
         """The scheduler tells the versions apart: 0.9 and 0.9.1 shift dynamically, later ones do not."""

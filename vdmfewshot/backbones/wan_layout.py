@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from vdmfewshot.backbones.checkpoint import Checkpoint, nearest_multiples
+from vdmfewshot.backbones.checkpoint import Checkpoint, check_frames, check_side
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,9 @@ class WanLayout:
         Raises:
             ValueError: naming the rule, the value and the nearest legal values.
         """
-        k = self.stride
-        if num_frames < k + 1 or (num_frames - 1) % k:
-            lower = max(k + 1, (num_frames - 1) // k * k + 1)
-            nearest = ", ".join(str(f) for f in sorted({lower, lower + k}))
-            raise ValueError(f"num_frames must be {k}k+1 for Wan, got {num_frames}; nearest: {nearest}")
+        check_frames(num_frames, self.stride, "Wan")
         for name, side, multiple in zip(("height", "width"), (height, width), self.multiples, strict=True):
-            if side < multiple or side % multiple:
-                nearest = nearest_multiples(side, multiple)
-                raise ValueError(f"{name} must be a multiple of {multiple} for this checkpoint, got {side}; {nearest}")
+            check_side(name, side, multiple, "this checkpoint")
 
     def check_expert(self, expert: str) -> None:
         """Refuse an expert that is not there.

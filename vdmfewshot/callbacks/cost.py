@@ -17,6 +17,7 @@ from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.cost import Cost, estimate
 from vdmfewshot.memory import MemoryArgs, Plan, decide, free_bytes
 from vdmfewshot.module import FewShotModule
+from vdmfewshot.records import write_atomically
 from vdmfewshot.sampling import SamplingArgs
 
 #: steps that allocate and tune kernels, and are not timed
@@ -134,9 +135,8 @@ class CostReport(Callback):
                 f"Measured: {seconds:.3g} s a step, {peak / 1e9:.2f} GB; predicted {self._plan.training / 1e9:.2f} GB",
                 highlight=False,
             )
-            folder.mkdir(parents=True, exist_ok=True)
             report = {**self.values, "memory": asdict(self._plan.memory), "reason": self._plan.reason}
-            (folder / "cost.json").write_text(json.dumps(report, indent=2))
+            write_atomically(folder / "cost.json", json.dumps(report, indent=2) + "\n")
 
 
 def describe(memory: MemoryArgs, blocks: int) -> str:
