@@ -33,6 +33,10 @@ def test_the_middle_of_the_others_is_where_their_formula_says(name: str, middle:
     assert (means.diff() > 0).all()
 
 
+def test_immediate_shows_nothing_but_the_target_after_the_input() -> None:
+    assert transition(X, Y, 5, "immediate")[:, 0, 0, 0].tolist() == [0, 1, 1, 1, 1]
+
+
 def test_tiles_change_as_wholes() -> None:
     clip = transition(X, Y, 9, "tiles")
     blocks = clip.unfold(2, 2, 2).unfold(3, 3, 3).flatten(4)
@@ -50,7 +54,15 @@ def test_rules_are_named() -> None:
 
 @pytest.mark.parametrize(
     ("name", "num_frames", "expected"),
-    [("discrete", 9, 5), ("discrete", 5, 3), ("discrete", 2, 1), ("convex", 9, 1), ("tiles", 9, 1), ("tiles", 49, 1)],
+    [
+        ("discrete", 9, 5),
+        ("discrete", 5, 3),
+        ("discrete", 2, 1),
+        ("immediate", 5, 4),
+        ("convex", 9, 1),
+        ("tiles", 9, 1),
+        ("tiles", 49, 1),
+    ],
 )
 def test_frames_that_show_the_target_alone(name: str, num_frames: int, expected: int) -> None:
     assert still_frames(num_frames, name) == expected  # type: ignore[arg-type]

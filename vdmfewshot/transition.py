@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-TransitionName = Literal["discrete", "convex", "quadratic", "square_root", "tiles"]
+TransitionName = Literal["discrete", "immediate", "convex", "quadratic", "square_root", "tiles"]
 
 #: side of the tile grid of ``tiles``: the papers' code swaps 4 x 4 squares
 TILES = 4
@@ -28,6 +28,16 @@ def discrete(x: Tensor, y: Tensor, num_frames: int) -> Tensor:
     """v_f = x for f ≤ F / 2, y after (arXiv 2510.24448: avoids introducing any bias)."""
     f = torch.arange(1, num_frames + 1).view(-1, 1, 1, 1)
     return torch.where(f <= num_frames / 2, x, y)
+
+
+def immediate(x: Tensor, y: Tensor, num_frames: int) -> Tensor:
+    """v_1 = x, v_f = y after: no frame in between.
+
+    With the fewest frames that a family takes, this is the one-frame mode: the video autoencoder makes one latent of
+    the input and one of the target, and the latter is all that is generated.
+    """
+    f = torch.arange(1, num_frames + 1).view(-1, 1, 1, 1)
+    return torch.where(f == 1, x, y)
 
 
 def convex(x: Tensor, y: Tensor, num_frames: int) -> Tensor:
@@ -56,6 +66,7 @@ def tiles(x: Tensor, y: Tensor, num_frames: int) -> Tensor:
 
 TRANSITIONS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "discrete": discrete,
+    "immediate": immediate,
     "convex": convex,
     "quadratic": quadratic,
     "square_root": square_root,

@@ -65,6 +65,8 @@ def make_data(cell: Cell, settings: Settings) -> FewShotDataModule:
         seed=cell.seed,
         height=settings.size,
         width=settings.size,
+        num_frames=settings.num_frames,
+        transition=settings.transition,
         batch_size=settings.batch_size,
         eval_batch_size=settings.queries,
         max_queries=settings.queries,
@@ -102,7 +104,7 @@ def content_hash(data: FewShotDataModule) -> str:
 
 def cell_key(cell: Cell, settings: Settings, weights: str, content: str) -> str:
     """Name of a result: equal keys, equal results. It depends on nothing that the cell does not depend on."""
-    relevant = {"size", "queries"}
+    relevant = {"size", "queries", "num_frames", "transition"}
     if cell.method not in REFERENCES:
         relevant |= {"steps", "batch_size", "sampling_steps", "precision"}
         relevant |= {"scratch_lr"} if cell.method == "scratch" else {"lr", "rank"}

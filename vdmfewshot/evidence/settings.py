@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from vdmfewshot.transition import TransitionName
+
 Method = Literal["pretrained", "random", "scratch"]
 METHODS: tuple[Method, ...] = get_args(Method)
 
@@ -23,6 +25,8 @@ class Settings:
         out: folder of results, table and figure; finished results in it are kept.
         backbone: the model, see ``CogVideoX``.
         size: side of the frames in pixels.
+        num_frames: of the clips.
+        transition: from input to target, see ``vdmfewshot.transition``.
         steps: optimiser steps.
         batch_size: clips of a step.
         queries: at most this many queries a task, the same for all methods and support sets.
@@ -44,6 +48,8 @@ class Settings:
     out: str = "runs/evidence"
     backbone: str = "embedded"
     size: int = 64
+    num_frames: int = 9
+    transition: TransitionName = "discrete"
     steps: int = 100
     batch_size: int = 2
     queries: int = 12

@@ -20,6 +20,9 @@ from vdmfewshot.pretrain.sources.canvas import (
 )
 from vdmfewshot.pretrain.sources.shapes import draw_scene, random_thing
 
+MOST_TURN = 1.2
+"""Radians that a picture turns within a clip at most, short of a quarter turn, which is an evaluation task."""
+
 
 def still_scene(rng: Rng, size: int) -> Frame:
     """A frame (size, size, 3) of random objects before a texture, or a crop of a photo."""
@@ -46,15 +49,15 @@ def moving_camera(rng: Rng, size: int) -> Frame:
     room = rng.normal(0, 0.2, 2) * size * moves[0]
     start = rng.uniform(-0.5, 0.5, 2) * (big - size)
     zoom = rng.uniform(0.8, 1.6) ** moves[1]
-    turn = rng.normal(0, 0.5) * moves[2]
+    turn = float(np.clip(rng.normal(0, 0.5), -MOST_TURN, MOST_TURN)) * moves[2]
     progress = ease(rng)
     return np.stack([view(scene, size, start + p * room, 1 + p * (zoom - 1), p * turn) for p in progress])
 
 
 def spinning_camera(rng: Rng, size: int) -> Frame:
-    """A camera that rolls at a steady speed, so that the scene turns about a point."""
+    """A camera that rolls at a steady speed, so that the scene turns about a point, by less than a quarter turn."""
     scene, pivot = still_scene(rng, size), rng.normal(0, 0.1, 2) * size
-    speed = rng.uniform(0.04, 0.35) * rng.choice([-1, 1])
+    speed = rng.uniform(0.02, MOST_TURN / (NUM_FRAMES - 1)) * rng.choice([-1, 1])
     angles = rng.uniform(-0.3, 0.3) + speed * np.arange(NUM_FRAMES)
     return np.stack([view(scene, size, pivot, 1.0, a) for a in angles])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vdmfewshot.pretrain.sources.camera import still_scene, view
+from vdmfewshot.pretrain.sources.camera import MOST_TURN, still_scene, view
 from vdmfewshot.pretrain.sources.canvas import (
     NUM_FRAMES,
     TRAIN_PHOTOS,
@@ -34,8 +34,8 @@ def shot_change(rng: Rng, size: int) -> Frame:
     """Two still camera positions over one scene, joined by a hard cut."""
     scene = still_scene(rng, int(size * 1.4))
     shots = [
-        view(scene, size, rng.normal(0, 0.15, 2) * size, float(np.exp(rng.normal(0, 0.35))), rng.normal(0, 0.4))
-        for _ in range(2)
+        view(scene, size, rng.normal(0, 0.15, 2) * size, float(np.exp(rng.normal(0, 0.35))), turn)
+        for turn in np.clip(rng.normal(0, 0.4, 2), -MOST_TURN / 2, MOST_TURN / 2)
     ]
     return join(shots[0], shots[1], cut_frame(rng))
 

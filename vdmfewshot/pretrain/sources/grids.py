@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vdmfewshot.pretrain.sources.camera import view
+from vdmfewshot.pretrain.sources.camera import MOST_TURN, view
 from vdmfewshot.pretrain.sources.canvas import (
     CRAYONS,
     NUM_FRAMES,
@@ -213,12 +213,13 @@ def board_world(rng: Rng, size: int) -> Frame:
 
 
 def turning_board(rng: Rng, size: int) -> Frame:
-    """A board that slides, grows or turns as a whole over its ground."""
+    """A board that slides, grows or turns as a whole over its ground, by less than a quarter turn."""
     board, colors = random_board(rng, 6), _palette(rng)
     cell = max(2, int((size - 1) / max(board.shape) * rng.uniform(0.5, 1)))
     line = random_color(rng) if rng.random() < 0.6 and cell > 2 else None
     picture = paint(board, size, cell, colors, line, np.full((size, size, 3), random_color(rng), np.uint8))
-    slide, turn, zoom = rng.normal(0, 0.15, 2) * size, rng.normal(0, 0.6), rng.uniform(0.7, 1.4)
+    slide, zoom = rng.normal(0, 0.15, 2) * size, rng.uniform(0.7, 1.4)
+    turn = float(np.clip(rng.normal(0, 0.6), -MOST_TURN, MOST_TURN))
     active = rng.random(3) < 0.5
     return np.stack(
         [view(picture, size, slide * active[0] * p, 1 + (zoom - 1) * active[1] * p, turn * active[2] * p)
