@@ -91,6 +91,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--compile", action="store_true", help="add a case with compiled blocks")
     options.add_argument("--score", action="store_true", help="train adapters and print steps against score instead")
     options.add_argument("--train_steps", type=int, help="of those adapters; default: the experiments'")
+    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="support sets of those adapters")
+    options.add_argument("--with", dest="extra", nargs="+", default=[], help="further arguments of their command lines")
     return options
 
 
@@ -98,7 +100,7 @@ def main() -> None:
     """Time the cases, or measure the curve; print and write."""
     args = parser().parse_args()
     if args.score:
-        rows = curve(args.backbone, args.steps, args.train_steps)
+        rows = curve(args.backbone, args.steps, args.train_steps, args.seeds, args.extra)
         publish("predict_score", rows, args, chosen_steps=choose(rows), default_steps=QUALITY["fast"][0])
     else:
         publish("predict", ratios(interleave(cases(args), args.repeats), BASELINE), args)

@@ -88,6 +88,8 @@ def test_the_default_is_the_fewest_steps_from_which_on_nothing_is_lost() -> None
     assert choose(rows_of("a", flat, 0.798)) == 10, "not below the interval of the published setting"
     assert choose(rows_of("a", flat, 0.85)) is None
     assert choose(rows_of("a", {1: 0.8, 4: 0.6, 10: 0.8}, 0.5)) == 10, "a lucky small number does not count"
+    other = rows_of("a", {1: 0.7, 4: 0.8, 10: 0.8, 20: 0.8}, 0.7)
+    assert choose(rows_of("a", {1: 0.9, 4: 0.8, 10: 0.8, 20: 0.8}, 0.7) + other) == 1, "means over seeds"
 
 
 def test_true_sizes_are_those_of_the_published_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:

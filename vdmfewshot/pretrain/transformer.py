@@ -119,6 +119,7 @@ class TransformerPretraining(L.LightningModule):
         ema_decay: float = 0.998,
         unconditional: float = 0.1,
         timestep_shift: float = 1.0,
+        time_lapse: float = 0.0,
         compile: bool = False,
     ) -> None:
         """Set up training.
@@ -137,6 +138,8 @@ class TransformerPretraining(L.LightningModule):
             ema_decay: Decay of the weight average.
             unconditional: Share of clips that see a zero prompt, for classifier-free guidance.
             timestep_shift: Above one, more of the timesteps are noisy ones, in which the layout of a frame is decided.
+            time_lapse: Share of steps whose clips lack their middle latent frame, so that one temporal patch is left:
+                what the one-frame mode generates.
             compile: Whether to compile the denoiser; pays off in long runs.
         """
         super().__init__()
@@ -157,6 +160,8 @@ class TransformerPretraining(L.LightningModule):
     def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
         """Mean squared error of the velocity at random timesteps."""
         scale = self.hparams["scaling_factor"]
+        if torch.rand(()) < self.hparams["time_lapse"]:
+            batch = batch[:, [0, 1, -1]]
         clean = pad_front(batch[:, 1:] * scale)
         condition = first_frame_condition(batch[:, 0] / scale, clean.shape[1])
         noise = torch.randn_like(clean)
