@@ -39,7 +39,7 @@ def test_scale_must_be_positive(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_rehearsal_ends_with_a_pipeline_that_generates(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scores = rehearse(tmp_path, scale=0.0005)
-    assert "stage 10 of 10" in capsys.readouterr().out
+    assert "stage 13 of 13" in capsys.readouterr().out
     home = tmp_path / "runs" / "pretrain"
     assert json.loads((home / "ceilings.json").read_text()) == scores
     assert cv2.imread(str(home / "samples.png")).shape == (4 * 64, 2 * 5 * 64 + 4, 3)

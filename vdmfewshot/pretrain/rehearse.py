@@ -58,6 +58,9 @@ STAGES: tuple[str | Bank, ...] = (
     Bank("bank_mixed/64", 64, 1_024, 2_000_000),
     Bank("bank_mixed/96", 96, 320, 3_000_000),
     "transformer_finetune",
+    Bank("bank_long/64", 64, 7_680, 10_000_000),
+    Bank("bank_long/96", 96, 1_536, 12_000_000),
+    "transformer_long",
 )
 """Recipes by name, and the banks that the ones after them read."""
 
