@@ -5,19 +5,19 @@
 
 Both sides keep the frozen model loaded and their latents cached, take the same steps of the same tasks (ARC, batch 2
 each), and then answer each task's queries. The adapters of both are compared: speed without equality is worth nothing.
+Tasks whose boards are too large for the frames are passed over.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import logging
 import statistics
-import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,12 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule
 
-from benchmarks.harness import RESULTS, hardware
+from benchmarks.harness import arguments, publish
 from benchmarks.models import add_model_arguments, build
 from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.arc_tasks import list_tasks
+from vdmfewshot.data.examples import DataError
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.module import FewShotModule
 from vdmfewshot.sampling import SamplingArgs
@@ -48,27 +49,24 @@ class Run:
     adapters: Adapters
 
 
+PHASES: dict[str, Callable[[Run], float]] = {
+    "fit": lambda run: run.fit,
+    "predict": lambda run: run.predict,
+    "both": lambda run: run.fit + run.predict,
+}
+
+
 def parser() -> argparse.ArgumentParser:
-    """Command line."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Options of the script."""
+    options = arguments(__doc__ or "")
+    options.set_defaults(repeats=3)
     options.add_argument("--tasks", type=int, nargs="+", default=[1, 4, 16], help="K, sizes of stacks")
     options.add_argument("--steps", type=int, default=20, help="optimiser steps of every task")
-    options.add_argument("--repetitions", type=int, default=3)
     options.add_argument("--batch_size", type=int, default=2, help="samples of a task in a step")
-    options.add_argument("--sampling_steps", type=int, default=10)
+    options.add_argument("--sampling_steps", type=int, default=10, help="denoising steps of a prediction")
     add_model_arguments(options)
-    options.add_argument("--precision", help="of Lightning; default: what the hardware does fastest")
-    options.add_argument("--threads", type=int, help="of torch on a CPU; default: its own choice")
-    options.add_argument("--out", type=Path, help="JSON file; default: benchmarks/results/stack.json")
+    options.add_argument("--precision", default=native_precision("auto"), help="of Lightning")
     return options
-
-
-def arguments() -> argparse.Namespace:
-    """Options, with the defaults that depend on others."""
-    args = parser().parse_args()
-    args.precision = args.precision or native_precision("auto")
-    args.out = args.out or RESULTS / "stack.json"
-    return args
 
 
 class Bench:
@@ -80,11 +78,19 @@ class Bench:
         self.backbone = build(args).backbone
 
     def tasks(self, count: int) -> list[ArcDataModule]:
-        """The first ARC-AGI-1 training tasks by id."""
-        names = list_tasks("arcagi1", "training")[:count]
+        """The first ARC-AGI-1 training tasks by id that fit the frames."""
+        return list(itertools.islice(self._fitting(), count))
+
+    def _fitting(self) -> Iterator[ArcDataModule]:
         frames, height, width = self.args.shape
         shape = {"num_frames": frames, "height": height, "width": width}
-        return [ArcDataModule(name, batch_size=self.args.batch_size, seed=0, **shape) for name in names]
+        for name in list_tasks("arcagi1", "training"):
+            data = ArcDataModule(name, batch_size=self.args.batch_size, seed=0, **shape)
+            try:
+                data.setup()
+            except (DataError, ValueError):
+                continue
+            yield data
 
     def module(self, cls: type[FewShotModule]) -> FewShotModule:
         """A fresh adapter on the loaded model."""
@@ -129,24 +135,19 @@ class Bench:
         return run
 
 
-def compare(bench: Bench, count: int, repetitions: int) -> dict[str, Any]:
-    """Ratios sequential / stacked of interleaved repetitions, and the largest difference of the adapters."""
-    pairs = [(bench.sequential(count), bench.stacked(count)) for _ in range(repetitions)]
-    kinds: dict[str, Callable[[Run], float]] = {
-        "fit": lambda run: run.fit,
-        "predict": lambda run: run.predict,
-        "both": lambda run: run.fit + run.predict,
-    }
-    row: dict[str, Any] = {"tasks": count}
-    for kind, seconds in kinds.items():
-        ratios = sorted(seconds(slow) / seconds(fast) for slow, fast in pairs)
-        row[kind] = {
-            "ratio": {"min": ratios[0], "median": statistics.median(ratios), "max": ratios[-1]},
-            "seconds_sequential": statistics.median(seconds(slow) for slow, _ in pairs),
-            "seconds_stacked": statistics.median(seconds(fast) for _, fast in pairs),
-        }
-    row["largest_difference"] = max(difference(slow.adapters, fast.adapters) for slow, fast in pairs)
-    return row
+def compare(bench: Bench, count: int) -> list[dict[str, Any]]:
+    """Rows for fit, predict and both: ratios sequential / stacked of interleaved repetitions."""
+    pairs = [(bench.sequential(count), bench.stacked(count)) for _ in range(bench.args.repeats)]
+    apart = max(difference(slow.adapters, fast.adapters) for slow, fast in pairs)
+    rows = []
+    for phase, seconds in PHASES.items():
+        ratios = [seconds(slow) / seconds(fast) for slow, fast in pairs]
+        slow, fast = (statistics.median(seconds(pair[side]) for pair in pairs) for side in (0, 1))
+        spread = {"min": min(ratios), "times_faster": statistics.median(ratios), "max": max(ratios)}
+        rows.append(
+            {"tasks": count, "phase": phase, "one_by_one": slow, "stacked": fast, **spread, "difference": apart}
+        )
+    return rows
 
 
 def difference(a: Adapters, b: Adapters) -> float:
@@ -154,36 +155,18 @@ def difference(a: Adapters, b: Adapters) -> float:
     return max(float((a[task][name] - b[task][name]).abs().max()) for task in a for name in a[task])
 
 
-def show(row: dict[str, Any]) -> None:
-    """One line of the table."""
-    cells = ["{median:5.2f} [{min:.2f}, {max:.2f}]".format(**row[kind]["ratio"]) for kind in ("fit", "predict", "both")]
-    print(f"{row['tasks']:>3}  {'  '.join(cells)}  {row['largest_difference']:.1e}", flush=True)
-
-
 def main() -> None:
-    """Measure, print a table, write JSON."""
-    args = arguments()
+    """Measure, print and write."""
+    args = parser().parse_args()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore")
-    if args.threads:
-        torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(args, Path(folder))
         bench.stacked(max(args.tasks))  # fills the latent cache and warms up, for both sides
-        print("tasks per hour, stacked / one after another: median [min, max]")
-        print("  K  fit                predict            both               largest difference of weights")
-        rows = []
-        for count in args.tasks:
-            rows.append(compare(bench, count, args.repetitions))
-            show(rows[-1])
-    command = " ".join(["python", "-m", "benchmarks.stack", *sys.argv[1:]])
-    settings = {name: value for name, value in vars(args).items() if name != "out"}
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(
-        json.dumps({"command": command, "settings": settings, "hardware": hardware(), "rows": rows}, indent=2) + "\n"
-    )
-    print(f"written to {args.out}")
+        rows = [row for count in args.tasks for row in compare(bench, count)]
+    settings = {name: value for name, value in vars(args).items() if name != "output"}
+    publish("stack", rows, args, settings=settings)
 
 
 if __name__ == "__main__":
