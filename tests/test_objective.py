@@ -31,6 +31,15 @@ def test_timesteps_cover_the_schedule() -> None:
     assert t.tolist() == [0, 500, 999]
 
 
+def test_a_shift_spends_more_of_the_training_where_noise_is_high() -> None:
+    """With s = 4, half of the samples lie above 800 of 1000: s u / (1 + (s - 1) u) = 0.8 at u = 1/2."""
+    u = torch.linspace(0, 1, 10_001)[:-1]
+    t = VPrediction(SCHEDULER.alphas_cumprod, shift=4.0).timestep(u)
+    assert t.min() == 0
+    assert t.max() == 999
+    assert (t >= 800).float().mean().item() == pytest.approx(0.5, abs=0.01)
+
+
 @pytest.mark.parametrize("shift", [1.0, 3.0, 5.0])
 def test_flow_matching_equals_the_stock_scheduler(shift: float) -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)

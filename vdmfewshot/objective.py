@@ -17,6 +17,11 @@ def append_dims(v: Tensor, x: Tensor) -> Tensor:
     return v.view(-1, *[1] * (x.ndim - 1))
 
 
+def shifted(u: Tensor, s: float) -> Tensor:
+    """Map u in [0, 1) to s u / (1 + (s - 1) u), towards 1 for s above 1 (Esser et al. 2024, eq. 23)."""
+    return u if s == 1 else s * u / (1 + (s - 1) * u)
+
+
 class Objective(Protocol):
     """What is noised how, and what the network is to predict."""
 
@@ -43,13 +48,17 @@ class VPrediction:
 
     Attributes:
         alphas_cumprod: (N,) float ᾱ_t of the scheduler, t = 0 … N - 1; ᾱ_{N-1} is 0 for a zero-SNR schedule.
+        shift: s of u → s u / (1 + (s - 1) u), as in ``FlowMatching``; above 1 more samples are drawn where noise is
+            high and the layout of a frame is decided. 1 is CogVideoX's own.
     """
 
     alphas_cumprod: Tensor
+    shift: float = 1.0
 
     def timestep(self, u: Tensor, shape: Sequence[int] = ()) -> Tensor:
         """Uniform u in [0, 1), shape (B,) → integer timesteps in [0, N), shape (B,), whatever the clip's shape."""
-        return (u * len(self.alphas_cumprod)).long()
+        steps = len(self.alphas_cumprod)
+        return (steps * shifted(u, self.shift)).long().clamp(max=steps - 1)  # rounding must not leave the schedule
 
     def corrupt(self, x0: Tensor, eps: Tensor, t: Tensor) -> Tensor:
         """x_t = √ᾱ_t x₀ + √(1 - ᾱ_t) ε."""
@@ -87,7 +96,7 @@ class FlowMatching:
         """Uniform u in [0, 1), shape (B,) → t = 1000 σ in [0, 1000) or a part of it, floating point, shape (B,)."""
         low, high = (sigma / (self.shift - (self.shift - 1) * sigma) for sigma in (self.sigma_min, self.sigma_max))
         u = low + (high - low) * u
-        t = self.num_train_timesteps * self.shift * u / (1 + (self.shift - 1) * u)
+        t = self.num_train_timesteps * shifted(u, self.shift)
         ends = [t.new_tensor(sigma * self.num_train_timesteps) for sigma in (self.sigma_min, self.sigma_max)]
         return t.clamp(ends[0], torch.nextafter(ends[1], ends[0]))  # rounding must not cross to another expert
 

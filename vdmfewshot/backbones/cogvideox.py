@@ -30,6 +30,10 @@ class CogVideoX(Backbone):
         revision: branch, tag or commit of a hub id.
         init: ``pretrained``, or ``random`` for the control experiment with the same architecture and random denoiser.
         memory: what may cost time to save memory.
+        timestep_shift: above 1, more of the training is spent where noise is high, see ``VPrediction``.
+
+    Raises:
+        ValueError: if ``timestep_shift`` is not above 0.
     """
 
     prompt_embeds: Tensor
@@ -49,8 +53,12 @@ class CogVideoX(Backbone):
         revision: str | None = None,
         init: Literal["pretrained", "random"] = "pretrained",
         memory: MemoryArgs = MemoryArgs(),  # noqa: B008 (frozen)
+        timestep_shift: float = 1.0,
     ) -> None:
         super().__init__(path, prompt, dtype, revision, init, memory)
+        if timestep_shift <= 0:
+            raise ValueError(f"timestep_shift must be above 0, got {timestep_shift}; 1 draws all noise levels alike")
+        self.timestep_shift = timestep_shift
 
     def check_clip(self, num_frames: int, height: int, width: int) -> None:
         """Apply the rules of the checkpoint's configuration; see ``Backbone.check_clip``."""
@@ -82,7 +90,7 @@ class CogVideoX(Backbone):
     @property
     def objective(self) -> VPrediction:
         """v-prediction on the checkpoint's own schedule."""
-        return VPrediction(self._pipeline.scheduler.alphas_cumprod)
+        return VPrediction(self._pipeline.scheduler.alphas_cumprod, self.timestep_shift)
 
     @torch.no_grad()
     def encode(self, frames: Tensor) -> Latents:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -75,7 +75,8 @@ def make_data(cell: Cell, settings: Settings) -> FewShotDataModule:
 
 def make_backbone(method: str, settings: Settings) -> CogVideoX:
     """The pretrained model, or the same architecture with a random denoiser."""
-    return CogVideoX(settings.backbone, init="random" if method in ("random", "scratch") else "pretrained")
+    init: Literal["random", "pretrained"] = "random" if method in ("random", "scratch") else "pretrained"
+    return CogVideoX(settings.backbone, init=init, timestep_shift=settings.timestep_shift)
 
 
 def make_module(cell: Cell, settings: Settings) -> FewShotModule:
@@ -106,7 +107,7 @@ def cell_key(cell: Cell, settings: Settings, weights: str, content: str) -> str:
     """Name of a result: equal keys, equal results. It depends on nothing that the cell does not depend on."""
     relevant = {"size", "queries", "num_frames", "transition"}
     if cell.method not in REFERENCES:
-        relevant |= {"steps", "batch_size", "sampling_steps", "precision"}
+        relevant |= {"steps", "batch_size", "timestep_shift", "sampling_steps", "precision"}
         relevant |= {"scratch_lr"} if cell.method == "scratch" else {"lr", "rank"}
     plain = {name: value for name, value in asdict(settings).items() if name in relevant}
     text = json.dumps([VERSION, asdict(cell), plain, weights, content], sort_keys=True)

@@ -33,6 +33,7 @@ class Settings:
         rank: of the adapter; alpha is equal to it.
         lr: AdamW's rate of adapters, without weight decay.
         scratch_lr: AdamW's rate of all weights from scratch.
+        timestep_shift: of training, see ``CogVideoX``.
         sampling_steps: denoising steps of a prediction.
         precision: Lightning's ``precision``; CPUs without bf16 units are ten times slower with ``bf16-mixed``.
         accelerator: Lightning's ``accelerator``.
@@ -56,7 +57,8 @@ class Settings:
     rank: int = 16
     lr: float = 4e-3
     scratch_lr: float = 1e-3
-    sampling_steps: int = 10
+    timestep_shift: float = 4.0
+    sampling_steps: int = 4
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"
     frames: bool = False

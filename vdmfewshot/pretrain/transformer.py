@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from vdmfewshot.objective import VPrediction
 from vdmfewshot.pretrain.muon import MuonAdamW, split_parameters
 from vdmfewshot.pretrain.schedule import ema_of, wsd
 
@@ -185,10 +186,8 @@ class TransformerPretraining(L.LightningModule):
 
     def _timesteps(self, count: int) -> Tensor:
         """Integer timesteps (count,): uniform, or shifted towards noise as in Esser et al. 2024, section 5.3.2."""
-        uniform, shift = torch.rand(count), self.hparams["timestep_shift"]
-        total = int(self.scheduler.config.num_train_timesteps)
-        shifted: Tensor = shift * uniform / (1 + (shift - 1) * uniform)
-        return (shifted * total).long().clamp(max=total - 1)
+        objective = VPrediction(self.scheduler.alphas_cumprod, self.hparams["timestep_shift"])
+        return objective.timestep(torch.rand(count))
 
     def _prompts(self, count: int) -> Tensor:
         keep = torch.rand(count, 1, 1) >= self.hparams["unconditional"]
