@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.evidence.cells import (
     Cell,
-    adapt_cell,
+    adapt_cells,
     cell_key,
     content_hash,
     make_module,
-    run_cell,
+    run_cells,
+    stacks,
 )
 from vdmfewshot.evidence.cells import (
     make_data as data_of,
@@ -44,13 +46,18 @@ def settings(tiny: Path, tmp_path: Path) -> Settings:
     )  # fmt: skip
 
 
+def adapt_one(cell: Cell, settings: Settings) -> dict[str, Any]:
+    (result,) = adapt_cells([cell], settings)
+    return result
+
+
 # -- one cell -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["pretrained", "random", "scratch"])
 def test_a_cell_scores_every_query_and_repeats_itself(method: str, settings: Settings) -> None:
     cell = replace(FLIP, method=method)
-    first, again = adapt_cell(cell, settings), adapt_cell(cell, settings)
+    first, again = adapt_one(cell, settings), adapt_one(cell, settings)
     assert len(first["records"]) == settings.queries
     mean = sum(record["psnr_db"] for record in first["records"]) / settings.queries
     assert first["scores"]["psnr_db"] == pytest.approx(mean)
@@ -58,16 +65,35 @@ def test_a_cell_scores_every_query_and_repeats_itself(method: str, settings: Set
     assert not list(Path(settings.out).glob(".cell-*")), "working folders are removed"
 
 
+def test_cells_of_a_stack_are_what_they_are_alone(settings: Settings) -> None:
+    settings = replace(settings, steps=8, lr=0.05)
+    cells = [FLIP, replace(FLIP, seed=1)]
+    together, apart = adapt_cells(cells, settings), [adapt_one(cell, settings) for cell in cells]
+    for a, b in zip(together, apart, strict=True):
+        assert [r["key"] for r in a["records"]] == [r["key"] for r in b["records"]]
+        assert a["scores"]["mae"] == pytest.approx(b["scores"]["mae"], abs=2e-5)
+    assert abs(apart[0]["scores"]["mae"] - apart[1]["scores"]["mae"]) > 1e-4, "they differ"
+
+
+def test_what_trains_side_by_side() -> None:
+    plan = [Cell("zoom", m, n, s) for n in (1, 2) for m in ("baselines", "random", "scratch") for s in range(3)]
+    plan += [Cell(task, "random", 3, 0) for task in TASKS if task.startswith("arc-")]
+    groups = stacks(plan)
+    assert [cell for group in groups for cell in group] == plan
+    sizes = [(group[0].method, group[0].shots, len(group)) for group in groups if len(group) > 1]
+    assert sizes == [("random", 1, 3), ("random", 2, 3), *[("random", 3, 16)] * 3, ("random", 3, 12)]
+
+
 def test_methods_and_seeds_differ(settings: Settings) -> None:
     cells = [
         replace(FLIP, method=m, seed=s)
         for m, s in (("pretrained", 0), ("random", 0), ("scratch", 0), ("pretrained", 1))
     ]
-    assert len({adapt_cell(cell, settings)["scores"]["mae"] for cell in cells}) == 4
+    assert len({adapt_one(cell, settings)["scores"]["mae"] for cell in cells}) == 4
 
 
 def test_methods_start_from_the_weights_they_name(settings: Settings) -> None:
-    modules = {m: make_module(replace(FLIP, method=m), settings) for m in ("pretrained", "random", "scratch")}
+    modules = {m: make_module(m, settings) for m in ("pretrained", "random", "scratch")}
     for module in modules.values():
         module.configure_model()
     prints = {m: module.backbone.fingerprint for m, module in modules.items()}
@@ -77,8 +103,8 @@ def test_methods_start_from_the_weights_they_name(settings: Settings) -> None:
 
 
 def test_references_need_no_training(settings: Settings) -> None:
-    baselines = run_cell(replace(FLIP, method="baselines"), settings)["scores"]
-    ceiling = run_cell(replace(FLIP, method="ceiling"), settings)["scores"]
+    baselines = run_cells([replace(FLIP, method="baselines")], settings)[0]["scores"]
+    ceiling = run_cells([replace(FLIP, method="ceiling")], settings)[0]["scores"]
     assert (set(baselines), set(ceiling)) == ({"copy_input", "mean_target"}, {"ceiling"})
     data = data_of(FLIP, settings)
     data.setup()
@@ -87,7 +113,7 @@ def test_references_need_no_training(settings: Settings) -> None:
 
 
 def test_frames_are_kept_on_request(settings: Settings) -> None:
-    adapt_cell(FLIP, replace(settings, frames=True))
+    adapt_one(FLIP, replace(settings, frames=True))
     kept = Path(settings.out) / "frames" / "horizontal_flip" / FLIP.name
     assert len(list(kept.glob("*.png"))) == settings.queries
 
@@ -138,8 +164,12 @@ def test_content_follows_supports_and_queries(settings: Settings) -> None:
 # -- many cells -----------------------------------------------------------------------------------------------------
 
 
-def synthetic(cell: Cell, settings: Settings) -> dict[str, Any]:
-    """What a measured cell looks like."""
+def synthetic(cells: Sequence[Cell], settings: Settings) -> list[dict[str, Any]]:
+    """What measured cells look like."""
+    return [synthetic_cell(cell) for cell in cells]
+
+
+def synthetic_cell(cell: Cell) -> dict[str, Any]:
     scores = {"psnr_db": 10.0 + cell.seed, "ssim": 0.5}
     if cell.method in ("baselines", "ceiling"):
         names = ("copy_input", "mean_target") if cell.method == "baselines" else ("ceiling",)
@@ -161,9 +191,9 @@ def test_the_plan_holds_every_cell_once_with_seeds_side_by_side(settings: Settin
 def test_finished_cells_are_not_measured_again(settings: Settings) -> None:
     jobs, seen = plan([TASKS["horizontal_flip"]], settings), []
 
-    def run(cell: Cell, s: Settings) -> dict[str, Any]:
-        seen.append(cell)
-        return synthetic(cell, s)
+    def run(cells: Sequence[Cell], s: Settings) -> list[dict[str, Any]]:
+        seen.extend(cells)
+        return synthetic(cells, s)
 
     measure_all(jobs, settings, Console(quiet=True), run)
     assert [cell for cell in seen if seen.count(cell) == 1] == [j.cell for j in jobs if seen.count(j.cell) == 1]
@@ -179,10 +209,10 @@ def test_a_failed_cell_is_recorded_and_tried_again(settings: Settings) -> None:
     jobs = plan([TASKS["horizontal_flip"]], replace(settings, methods=["pretrained"], shots=[1]))
     bad = next(job for job in jobs if job.cell.method == "pretrained" and job.cell.seed == 1)
 
-    def run(cell: Cell, s: Settings) -> dict[str, Any]:
-        if cell == bad.cell:
+    def run(cells: Sequence[Cell], s: Settings) -> list[dict[str, Any]]:
+        if bad.cell in cells:
             raise FloatingPointError("loss is nan")
-        return synthetic(cell, s)
+        return synthetic(cells, s)
 
     measure_all(jobs, settings, Console(quiet=True), run)
     assert "loss is nan" in bad.failure.read_text()

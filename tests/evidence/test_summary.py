@@ -164,6 +164,6 @@ def test_times_are_predicted(tmp_path: Path) -> None:
     trial = trial_seconds(
         jobs[0].cell,
         Settings(steps=30, queries=20),
-        lambda cell, s: {"fit_seconds": s.steps, "test_seconds": s.queries},
+        lambda cells, s: [{"fit_seconds": s.steps, "test_seconds": s.queries} for _ in cells],
     )
     assert trial == 50

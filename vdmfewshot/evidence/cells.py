@@ -1,13 +1,15 @@
-"""One cell of the table: adapt one method to one support set and score it on the held-out queries."""
+"""Cells of the table: adapt one method to one support set each and score it on the held-out queries."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import json
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,19 +22,25 @@ from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.callbacks.scorer import Scorer
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import picture_digest
+from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.evidence.scratch import FullFineTuneModule
 from vdmfewshot.evidence.settings import Settings
 from vdmfewshot.evidence.tasks import TASKS
 from vdmfewshot.module import FewShotModule
 from vdmfewshot.records import read_records, recompute
 from vdmfewshot.sampling import SamplingArgs
+from vdmfewshot.stacked_module import StackedModule
 from vdmfewshot.trainer import FewShotTrainer
 
 #: cells that train nothing: copy-input and mean-target of a support set, and the encoding ceiling of a task
 BASELINE_CELL = "baselines"
 REFERENCES = (BASELINE_CELL, CEILING)
 #: of results; raise it when a cell of the same settings would come out differently
-VERSION = 1
+VERSION = 2
+#: adapters that train side by side: more share more of the fixed costs, and need more memory
+STACK = 16
+#: of adapter or weights and of noise: the same in all cells, so that bands show support sets and nothing else
+SEED = 0
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Cell:
         task: name of the task.
         method: a ``Method``, or one of ``REFERENCES``.
         shots: n.
-        seed: of the support set, the adapter, the noise and the order.
+        seed: of the support set and its order.
     """
 
     task: str
@@ -79,18 +87,32 @@ def make_backbone(method: str, settings: Settings) -> CogVideoX:
     return CogVideoX(settings.backbone, init=init, timestep_shift=settings.timestep_shift)
 
 
-def make_module(cell: Cell, settings: Settings) -> FewShotModule:
-    """The method: an adapter on frozen weights, or all weights from scratch."""
-    full = cell.method == "scratch"
+def make_module(method: str, settings: Settings, stacked: bool = False) -> FewShotModule:
+    """The method: an adapter on frozen weights, one for each of several cells, or all weights from scratch."""
+    full = method == "scratch"
     rate = settings.scratch_lr if full else settings.lr
-    return (FullFineTuneModule if full else FewShotModule)(
-        make_backbone(cell.method, settings),
+    kind = FullFineTuneModule if full else StackedModule if stacked else FewShotModule
+    return kind(
+        make_backbone(method, settings),
         lora=LoraArgs(rank=settings.rank, alpha=settings.rank),
         optimizer=functools.partial(torch.optim.AdamW, lr=rate, weight_decay=0.0),
         sampling=SamplingArgs(steps=settings.sampling_steps),
         cache_dir=str(Path(settings.out) / "latents"),
-        seed=cell.seed,
+        seed=SEED,
     )
+
+
+def make_stack(cells: Sequence[Cell], settings: Settings) -> StackedDataModule:
+    """The support sets and queries of cells that one stack of adapters can learn."""
+    members = [make_data(cell, settings) for cell in cells]
+    for cell, data in zip(cells, members, strict=True):
+        data.task_name = stacked_name(cell)
+    return StackedDataModule(members, eval_batch_size=settings.queries)
+
+
+def stacked_name(cell: Cell) -> str:
+    """What a cell is called within a stack."""
+    return f"{cell.task}-s{cell.seed}"
 
 
 def content_hash(data: FewShotDataModule) -> str:
@@ -114,37 +136,63 @@ def cell_key(cell: Cell, settings: Settings, weights: str, content: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def run_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
-    """Measure a cell.
+def stacks(cells: Sequence[Cell]) -> list[list[Cell]]:
+    """Neighbours that train side by side: adapters of one row of the table, method and n, at most ``STACK`` of them."""
+    groups: list[list[Cell]] = []
+    for (_, method, _), same in itertools.groupby(cells, lambda c: (TASKS[c.task].row, c.method, c.shots)):
+        size = 1 if method in (*REFERENCES, "scratch") else STACK
+        rest = list(same)
+        groups += [rest[i : i + size] for i in range(0, len(rest), size)]
+    return groups
+
+
+def run_cells(cells: Sequence[Cell], settings: Settings) -> list[dict[str, Any]]:
+    """Measure cells: one, or several that ``stacks`` has put together, which come out as if alone, up to rounding.
 
     Returns:
-        ``scores`` by name (for references, by reference and name), ``records`` of every query, ``seconds``, and
-        ``fit_seconds`` and ``test_seconds`` where something was trained.
+        for each: ``scores`` by name (for references, by reference and name), ``records`` of every query, ``seconds``,
+        and ``fit_seconds`` and ``test_seconds`` where something was trained; of a stack, the cell's share of them.
     """
     started = time.perf_counter()
-    result = measure_references(cell, settings) if cell.method in REFERENCES else adapt_cell(cell, settings)
-    return {**result, "seconds": time.perf_counter() - started}
+    if cells[0].method in REFERENCES:
+        results = [measure_references(cell, settings) for cell in cells]
+    else:
+        results = adapt_cells(cells, settings)
+    seconds = (time.perf_counter() - started) / len(cells)
+    return [{**result, "seconds": seconds} for result in results]
 
 
-def adapt_cell(cell: Cell, settings: Settings) -> dict[str, Any]:
-    """Train one method on one support set through the ordinary trainer, and score every query."""
-    data, module = make_data(cell, settings), make_module(cell, settings)
+def adapt_cells(cells: Sequence[Cell], settings: Settings) -> list[dict[str, Any]]:
+    """Train one method on the support sets through the ordinary trainer, and score every query.
+
+    Raises:
+        FloatingPointError: if the loss of a cell is not finite.
+    """
+    stacked = len(cells) > 1
+    data = make_stack(cells, settings) if stacked else make_data(cells[0], settings)
+    module = make_module(cells[0].method, settings, stacked)
     Path(settings.out).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=settings.out, prefix=".cell-") as folder:
-        trainer = make_trainer(Path(folder), settings)
-        trainer.adapt(module, data)
+        make_trainer(Path(folder), settings).adapt(module, data)
         (scored,) = Path(folder).glob("scores/test/step=*")
-        content = json.loads((scored / "scores.json").read_text(encoding="utf-8"))
-        records = read_records(scored)
-        if settings.frames:
-            kept = Path(settings.out) / "frames" / cell.task / cell.name
-            shutil.copytree(scored / "frames", kept, dirs_exist_ok=True)
+        for reason in getattr(module, "failures", {}).values():
+            raise FloatingPointError(reason)
+        return [
+            _collect(cell, scored / stacked_name(cell) if stacked else scored, len(cells), settings) for cell in cells
+        ]
+
+
+def _collect(cell: Cell, scored: Path, share: int, settings: Settings) -> dict[str, Any]:
+    content = json.loads((scored / "scores.json").read_text(encoding="utf-8"))
+    if settings.frames:
+        kept = Path(settings.out) / "frames" / cell.task / cell.name
+        shutil.copytree(scored / "frames", kept, dirs_exist_ok=True)
     rows = content["scores"]
     return {
         "scores": {name: row["score"] for name, row in rows.items()},
-        "records": records,
-        "fit_seconds": content["fit_seconds"],
-        "test_seconds": rows[content["main"]]["seconds"],
+        "records": read_records(scored),
+        "fit_seconds": content["fit_seconds"] / share,
+        "test_seconds": rows[content["main"]]["seconds"] / share,
     }
 
 

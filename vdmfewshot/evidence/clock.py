@@ -11,7 +11,7 @@ from vdmfewshot.evidence.cells import REFERENCES, Cell
 from vdmfewshot.evidence.results import Job
 from vdmfewshot.evidence.settings import Settings
 
-Run = Callable[[Cell, Settings], dict[str, Any]]
+Run = Callable[[Sequence[Cell], Settings], list[dict[str, Any]]]
 #: steps and queries of the trial that predicts the time of a cell where none has been measured
 TRIAL_STEPS, TRIAL_QUERIES = 3, 2
 #: seconds of a cell that trains nothing, until one has been measured
@@ -58,6 +58,6 @@ class Clock:
 
 def trial_seconds(cell: Cell, settings: Settings, run: Run) -> float:
     """Predicted seconds of a cell, from a few steps and queries of it."""
-    result = run(cell, replace(settings, steps=TRIAL_STEPS, queries=TRIAL_QUERIES))
+    (result,) = run([cell], replace(settings, steps=TRIAL_STEPS, queries=TRIAL_QUERIES))
     fit = result["fit_seconds"] / TRIAL_STEPS * settings.steps
     return float(fit + result["test_seconds"] / TRIAL_QUERIES * settings.queries)

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ActionConfigFile
 from rich.console import Console
@@ -22,7 +23,8 @@ from vdmfewshot.evidence.cells import (
     content_hash,
     make_backbone,
     make_data,
-    run_cell,
+    run_cells,
+    stacks,
 )
 from vdmfewshot.evidence.clock import Clock, Run, trial_seconds
 from vdmfewshot.evidence.figure import write_figure
@@ -118,14 +120,14 @@ def weights(method: str, path: str) -> str:
     return f"{'' if method == CEILING else backbone.fingerprint} {backbone.encoder_fingerprint}"
 
 
-def measure_all(jobs: Sequence[Job], settings: Settings, console: Console, run: Run = run_cell) -> None:
-    """Measure the jobs without a result, one after the other. A cell that fails is reported and tried again next time.
+def measure_all(jobs: Sequence[Job], settings: Settings, console: Console, run: Run = run_cells) -> None:
+    """Measure the jobs without a result. A cell that fails is reported and tried again next time.
 
     Args:
         jobs: of the plan.
         settings: of all of them.
         console: for progress.
-        run: measures a cell.
+        run: measures cells that train side by side.
     """
     pending = [job for job in jobs if not job.done]
     clock = Clock(finished(jobs))
@@ -135,22 +137,36 @@ def measure_all(jobs: Sequence[Job], settings: Settings, console: Console, run: 
     console.print(
         f"{len(jobs)} cells, {len(jobs) - len(pending)} done, about {clock.left(pending)} to go", markup=False
     )
-    for number, job in enumerate(pending, start=1):
+    by_cell, number = {job.cell: job for job in pending}, 0
+    for cells in stacks([job.cell for job in pending]):
         started = time.perf_counter()
-        note = attempt(job, settings, run)
-        clock.add(job.cell.method, time.perf_counter() - started)
-        place = f"[{number}/{len(pending)}] {job.cell.task} {job.cell.name}"
-        console.print(f"{place}: {note}, {clock.left(pending[number:])} left", markup=False)
+        notes = attempt([by_cell[cell] for cell in cells], settings, run)
+        for cell, note in zip(cells, notes, strict=True):
+            number += 1
+            clock.add(cell.method, (time.perf_counter() - started) / len(cells))
+            place = f"[{number}/{len(pending)}] {cell.task} {cell.name}"
+            console.print(f"{place}: {note}, {clock.left(pending[number:])} left", markup=False)
 
 
-def attempt(job: Job, settings: Settings, run: Run) -> str:
-    """Measure one cell and save its result, or why there is none: one cell must not cost the night."""
+def attempt(jobs: Sequence[Job], settings: Settings, run: Run) -> list[str]:
+    """Measure cells and save their results, or why there are none: one cell must not cost the night.
+
+    Cells of a stack that fails are tried one by one.
+    """
     try:
-        result = run(job.cell, settings)
+        results = run([job.cell for job in jobs], settings)
     except Exception as error:
+        if len(jobs) > 1:
+            return [note for job in jobs for note in attempt([job], settings, run)]
+        (job,) = jobs
         job.failure.parent.mkdir(parents=True, exist_ok=True)
         job.failure.write_text(traceback.format_exc(), encoding="utf-8")
-        return f"failed, see {job.failure}: {type(error).__name__}: {error}"
-    job.save(result)
+        return [f"failed, see {job.failure}: {type(error).__name__}: {error}"]
+    for job, result in zip(jobs, results, strict=True):
+        job.save(result)
+    return [_note(job, result) for job, result in zip(jobs, results, strict=True)]
+
+
+def _note(job: Job, result: dict[str, Any]) -> str:
     score = result["scores"].get(TASKS[job.cell.task].scores[0])
     return "done" if score is None else f"{score:.3f} in {result['seconds']:.0f} s"

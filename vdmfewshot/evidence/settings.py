@@ -19,7 +19,7 @@ class Settings:
         tasks: names of tasks, ``arc`` for the 60 ARC tasks, or ``all``.
         methods: ``pretrained`` and ``random`` weights with LoRA, ``scratch``: random weights, all of them trained.
         shots: sizes n of the support sets.
-        seeds: support seeds; each is also the seed of adapter, noise and order.
+        seeds: support seeds; each is also the seed of the order.
         arc_shots: as ``shots`` for ARC, whose demonstrations are the supports: every listed task has three or more.
         arc_seeds: as ``seeds`` for ARC, whose band is over tasks.
         out: folder of results, table and figure; finished results in it are kept.
