@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from benchmarks.harness import arguments, interleave, publish, ratios
 from benchmarks.models import add_model_arguments, build
 from vdmfewshot.data.segmentation import MaskFolderDataModule
 from vdmfewshot.module import FewShotModule
-from vdmfewshot.sampling import QUALITY, SamplingArgs
+from vdmfewshot.sampling import SamplingArgs
 from vdmfewshot.trainer import FewShotTrainer
 
 BASELINE = "50 steps, guidance 6, clip decoded, not merged"
@@ -35,22 +36,23 @@ def move_adapter(module: FewShotModule) -> None:
             parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.01)
 
 
-def settings(args: argparse.Namespace) -> dict[str, tuple[int, SamplingArgs]]:
-    """(frames, sampling) by name; the baseline first."""
-    frames, fast, batch = args.shape[0], QUALITY["fast"][0], args.queries
-    published = SamplingArgs(quality="paper", decode="clip", merge=False, max_batch=batch)
+def settings(args: argparse.Namespace, default: SamplingArgs) -> dict[str, tuple[int, SamplingArgs]]:
+    """(frames, sampling) by name; the baseline first, then the model file's own sampling and changes of it."""
+    frames = args.shape[0]
+    default = replace(default, max_batch=args.queries)
+    published = SamplingArgs(quality="paper", decode="clip", merge=False, max_batch=args.queries)
     rows = {
         BASELINE: (frames, published),
-        "default": (frames, SamplingArgs(max_batch=batch)),
-        "default, clip decoded": (frames, SamplingArgs(max_batch=batch, decode="clip")),
-        "default, not merged": (frames, SamplingArgs(max_batch=batch, merge=False)),
-        "default, merged": (frames, SamplingArgs(max_batch=batch, merge=True)),
-        "default, guidance 6": (frames, SamplingArgs(max_batch=batch, guidance=6.0)),
-        "default, one at a time": (frames, SamplingArgs(max_batch=1)),
-        "default, 5 frames": (5, SamplingArgs(max_batch=batch)),
+        "default": (frames, default),
+        "default, clip decoded": (frames, replace(default, decode="clip")),
+        "default, not merged": (frames, replace(default, merge=False)),
+        "default, merged": (frames, replace(default, merge=True)),
+        "default, guidance 6": (frames, replace(default, guidance=6.0)),
+        "default, one at a time": (frames, replace(default, max_batch=1)),
+        "default, 5 frames": (5, default),
     }
-    steps = {f"{n} steps": (frames, SamplingArgs(steps=n, max_batch=batch)) for n in args.steps if n != fast}
-    return {**rows, **steps}
+    others = [n for n in args.steps if n != default.num_inference_steps]
+    return {**rows, **{f"{n} steps": (frames, replace(default, steps=n)) for n in others}}
 
 
 def case(module: FewShotModule, frames: int, sampling: SamplingArgs, args: argparse.Namespace) -> Callable[[], None]:
@@ -74,11 +76,11 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     """What is compared, by name; the baseline first."""
     module = build(args)
     move_adapter(module)
-    rows = {name: case(module, *setting, args) for name, setting in settings(args).items()}
+    rows = {name: case(module, *setting, args) for name, setting in settings(args, module.sampling).items()}
     if args.compile:
         compiled = build(args, compile=True)
         move_adapter(compiled)
-        rows["default, compiled"] = case(compiled, args.shape[0], SamplingArgs(max_batch=args.queries), args)
+        rows["default, compiled"] = case(compiled, *settings(args, module.sampling)["default"], args)
     return rows
 
 
@@ -101,7 +103,7 @@ def main() -> None:
     args = parser().parse_args()
     if args.score:
         rows = curve(args.backbone, args.steps, args.train_steps, args.seeds, args.extra)
-        publish("predict_score", rows, args, chosen_steps=choose(rows), default_steps=QUALITY["fast"][0])
+        publish("predict_score", rows, args, chosen_steps=choose(rows))
     else:
         publish("predict", ratios(interleave(cases(args), args.repeats), BASELINE), args)
 
