@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from pydoc import locate
-from typing import Any
+from typing import Any, TypeVar
 
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -46,6 +46,7 @@ from vdmfewshot.trainer import FewShotTrainer, native_precision
 
 #: extra folders are looked up here, so that an installed wheel finds experiments/… from anywhere
 PACKAGE = Path(__file__).parent
+CLI = TypeVar("CLI", bound="FewShotCLI")
 DESCRIPTION = """Adapt a frozen video diffusion model to a vision task from 1-30 labelled examples.
 
 A first run: vdmfewshot adapt -c experiments/nuclei.yaml
@@ -248,7 +249,17 @@ def _run(args: ArgsType) -> FewShotCLI | None:
 
         evidence(find_configs(argv[1:]))
         return None
-    return FewShotCLI(
+    if isinstance(argv, list) and argv[:1] == ["fleet"]:
+        from vdmfewshot.fleet.run import fleet  # which starts this command line for every stack
+
+        fleet(argv[1:])
+        return None
+    return make_cli(args, FewShotCLI)
+
+
+def make_cli(args: ArgsType, kind: type[CLI]) -> CLI:
+    """Parse a command line and do what it says, or what a subclass of ``FewShotCLI`` makes of it."""
+    return kind(
         LightningModule,
         LightningDataModule,
         subclass_mode_model=True,

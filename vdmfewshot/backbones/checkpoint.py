@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ import torch
 
 #: name of the model that ships with this package
 EMBEDDED = "embedded"
+#: bytes at each end of a file that name its content
+END = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,25 @@ class Checkpoint:
     def folder(self) -> Path | None:
         """The local folder; ``None`` for a hub id."""
         return Path(self.location) if Path(self.location).is_dir() else None
+
+    def digest(self) -> str:
+        """Name the files by content, without reading all of them: SHA-256 (16 hex digits) of names, sizes and ends.
+
+        A hub id is known by its name and revision alone.
+
+        Raises:
+            FileNotFoundError: see ``location``.
+        """
+        digest = hashlib.sha256(f"{self.revision}".encode() if self.folder else repr(self).encode())
+        for file in sorted(self.folder.rglob("*") if self.folder else []):
+            if file.suffix in (".safetensors", ".json"):
+                size = file.stat().st_size
+                digest.update(f"{file.relative_to(self.location).as_posix()} {size}".encode())
+                with file.open("rb") as stream:
+                    digest.update(stream.read(END))
+                    stream.seek(max(0, size - END))
+                    digest.update(stream.read())
+        return digest.hexdigest()[:16]
 
     def config(self, part: str) -> dict[str, Any]:
         """Read ``<part>/config.json`` (or ``scheduler_config.json``), and nothing else.

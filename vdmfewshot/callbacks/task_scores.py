@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from vdmfewshot.callbacks.evaluation import TaskData, decoder, gather, score_clips
-from vdmfewshot.callbacks.references import References
+from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.clip import ClipBatch, Pair, to_image
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.records import (
@@ -23,6 +23,7 @@ from vdmfewshot.records import (
     RecordWriter,
     merge,
     publish,
+    read_records,
     recompute,
     summarize,
     to_json,
@@ -55,8 +56,20 @@ class Evaluated:
         return Evaluated(
             rows({name: part.records for name, part in parts.items()}),
             rows({name: part.manifest for name, part in parts.items()}),
-            {ref: rows({name: part.references[ref] for name, part in parts.items()}) for ref in sorted(names)},
+            {ref: rows({name: part.references.get(ref, []) for name, part in parts.items()}) for ref in sorted(names)},
         )
+
+    @classmethod
+    def read(cls, folder: Path) -> Evaluated:
+        """What ``publish`` wrote.
+
+        Raises:
+            FileNotFoundError: if it wrote nothing.
+            ValueError: if a line is not JSON, naming file and line.
+        """
+        references = {name: folder / f"{name}.jsonl" for name in (CEILING, *BASELINES)}
+        known = {name: read_records(file) for name, file in references.items() if file.is_file()}
+        return cls(read_records(folder), read_records(folder / MANIFEST), known)
 
     def rows(self, metric: TaskMetric, seconds: float) -> dict[str, dict[str, Any]]:
         """The ``scores`` of ``scores.json``, from records alone.

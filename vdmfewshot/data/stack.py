@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -165,7 +166,37 @@ class StackedDataModule(LightningDataModule):
         return loader
 
 
-class ArcStackDataModule(StackedDataModule):
+class ListedDataModule(StackedDataModule):
+    """Tasks of one kind that the configuration lists by their ids, as ``tasks``; ``vdmfewshot fleet`` cuts such lists.
+
+    Args:
+        tasks: ids; all that there are if not given.
+        eval_batch_size: queries of a batch on each device, of whichever tasks.
+    """
+
+    def __init__(self, tasks: list[str] | None = None, eval_batch_size: int = 8) -> None:
+        super().__init__([], eval_batch_size)
+        self.listed = tasks
+
+    @abstractmethod
+    def all_ids(self) -> list[str]:
+        """Ids of all tasks that there are."""
+
+    @abstractmethod
+    def make_task(self, task: str) -> FewShotDataModule:
+        """The data module of one task by its id; reads nothing."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the tasks, in the order of the stack."""
+        return self.all_ids() if self.listed is None else self.listed
+
+    def make_tasks(self) -> Sequence[FewShotDataModule]:
+        """One data module per id."""
+        return [self.make_task(task) for task in self.ids]
+
+
+class ArcStackDataModule(ListedDataModule):
     """Many ARC tasks with the same settings, one adapter each.
 
     Args:
@@ -184,16 +215,18 @@ class ArcStackDataModule(StackedDataModule):
         eval_batch_size: int = 8,
         **kwargs: Any,
     ) -> None:
-        super().__init__([], eval_batch_size)
-        self.names = tasks
+        super().__init__(tasks, eval_batch_size)
         self.source = source
         self.split: ArcSplit = split
         self.options = kwargs
 
-    def make_tasks(self) -> Sequence[FewShotDataModule]:
-        """One ``ArcDataModule`` per task."""
-        names = list_tasks(self.source, self.split) if self.names is None else self.names
-        return [ArcDataModule(task=name, source=self.source, split=self.split, **self.options) for name in names]
+    def all_ids(self) -> list[str]:
+        """Ids of the split, sorted."""
+        return list_tasks(self.source, self.split)
+
+    def make_task(self, task: str) -> FewShotDataModule:
+        """An ``ArcDataModule``."""
+        return ArcDataModule(task=task, source=self.source, split=self.split, **self.options)
 
 
 #: what all tasks of a stack must share: what it is called, how to ask a task for it, and what to do

@@ -43,17 +43,21 @@ class Clock:
         return method in self._seconds
 
     def left(self, jobs: Sequence[Job]) -> str:
-        """Predicted time of some jobs: ``7 h 05 min`` or ``40 s``."""
-        seconds = sum(self._expected(job.cell.method) for job in jobs)
-        hours, minutes = divmod(round(seconds / 60), 60)
-        if hours:
-            return f"{hours} h {minutes:02d} min"
-        return f"{minutes} min" if seconds >= 60 else f"{seconds:.0f} s"
+        """Predicted time of some jobs, see ``duration``."""
+        return duration(sum(self._expected(job.cell.method) for job in jobs))
 
     def _expected(self, method: str) -> float:
         if method in self._seconds:
             return mean(self._seconds[method])
         return REFERENCE_SECONDS if method in REFERENCES else self.guess
+
+
+def duration(seconds: float) -> str:
+    """``7 h 05 min``, ``5 min`` or ``40 s``."""
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def trial_seconds(cell: Cell, settings: Settings, run: Run) -> float:

@@ -1,0 +1,1 @@
+"""More tasks than one stack holds, on one machine: ``vdmfewshot fleet``."""
