@@ -33,14 +33,16 @@ class ResolvedCLI(FewShotCLI):
     """An ``adapt`` command line, checked and instantiated, that runs nothing.
 
     Attributes:
-        text: the configuration, defaults included, before what is chosen for this machine; repeats the command.
+        text: the configuration, defaults included, without tasks, before what is chosen for this machine.
     """
 
     text: str
 
     def before_instantiate_classes(self) -> None:
         """Keep the configuration as the user has it."""
-        self.text = self._parser("adapt").dump(self._sub, skip_none=False)
+        config = self._sub.clone()
+        config.pop("data.init_args.tasks", None)
+        self.text = self._parser("adapt").dump(config, skip_none=False)
         super().before_instantiate_classes()
 
     def _run_subcommand(self, subcommand: str) -> None:

@@ -57,8 +57,10 @@ def fleet(args: Sequence[str]) -> dict[str, Any]:
     options, rest = parser.parse_known_args(list(args))
     if options.stack < 1:
         raise ValueError(f"stack must be at least 1, got {options.stack}")
-    cli = make_cli(["adapt", *rest], ResolvedCLI)
-    planned, console = plan(cli), Console()
+    for library in ("lightning.pytorch", "lightning.fabric", "diffusers"):
+        logging.getLogger(library).setLevel(logging.ERROR)  # they greet every stack
+    cli, console = make_cli(["adapt", *rest], ResolvedCLI), Console()
+    planned = plan(cli)
     if options.report_only == "false":
         write_atomically(planned.home / "config.yaml", cli.text)
         Runner(planned, console).run(options.stack)
@@ -84,8 +86,6 @@ class Runner:
         Raises:
             ValueError: if the first few tasks all fail on their own.
         """
-        for library in ("lightning.pytorch", "diffusers"):
-            logging.getLogger(library).setLevel(logging.ERROR)  # they greet every stack
         pending = [job for job in self.fleet.jobs if job.result() is None]
         for job in (job for job in pending if job.problem):
             self._fail(job, job.problem)
