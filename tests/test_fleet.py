@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from rich.console import Console
 
 from tests.data.arc_files import task, write
-from vdmfewshot.cli import make_cli
+from vdmfewshot.backbones.checkpoint import Checkpoint
 from vdmfewshot.cli import main as real_main
+from vdmfewshot.cli import make_cli
 from vdmfewshot.data.arc_tasks import list_tasks
-from vdmfewshot.data.examples import DataError
+from vdmfewshot.data.stack import ArcStackDataModule
 from vdmfewshot.fleet import run
-from vdmfewshot.fleet.plan import Fleet, ResolvedCLI, plan
-from vdmfewshot.fleet.run import fleet
+from vdmfewshot.fleet.plan import Fleet, ResolvedCLI, plan, read_job
+from vdmfewshot.fleet.run import Runner, fleet, publish
 from vdmfewshot.metrics.intervals import wilson
 from vdmfewshot.report import read_runs
 
-EXPERIMENT = Path(__file__).parents[1] / "experiments" / "arc-fleet.yaml"
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NAMES = ["t0", "t1", "t2", "t3", "t4"]
 Before = Callable[[list[str], list[list[str]]], None]
 
@@ -39,7 +43,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(source: Path, tiny: Path, runs: Path, *args: str) -> list[str]:
     return [
-        *("-c", str(EXPERIMENT), "--data.init_args.source", str(source), "--trainer.default_root_dir", str(runs)),
+        *(
+            "-c",
+            str(EXPERIMENTS / "arc-fleet.yaml"),
+            "--data.init_args.source",
+            str(source),
+            "--trainer.default_root_dir",
+            str(runs),
+        ),
         *("--data.init_args.height=32", "--data.init_args.width=32", "--trainer.precision=32", "--trainer.max_steps=2"),
         *("--model.init_args.sampling.steps=1", "--model.init_args.backbone.init_args.path", str(tiny), *args),
     ]
@@ -84,23 +95,24 @@ def runs(source: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
+@pytest.fixture(scope="module")
+def resolved(source: Path, tiny: Path, runs: Path) -> ResolvedCLI:
+    """The command line of the fleet; parsed once, because that takes longer than the tests."""
+    return make_cli(["adapt", *command(source, tiny, runs)], ResolvedCLI)
+
+
 @pytest.fixture
-def copy(runs: Path, tmp_path: Path) -> Iterator[Path]:
-    """To be changed by a test."""
-    shutil.copytree(runs, tmp_path / "copy")
-    yield tmp_path / "copy"
+def copy(runs: Path, resolved: ResolvedCLI, tmp_path: Path) -> Fleet:
+    """The finished fleet, to be changed by a test."""
+    shutil.copytree(runs, tmp_path, dirs_exist_ok=True)
+    planned = plan(resolved)
+    home = tmp_path / planned.home.relative_to(runs)
+    jobs = [replace(job, file=home / job.file.relative_to(planned.home)) for job in planned.jobs]
+    return replace(planned, folder=home.parent, home=home, jobs=jobs)
 
 
-def report(source: Path, tiny: Path, runs: Path) -> dict[str, Any]:
-    return fleet([*command(source, tiny, runs), "--report_only", "true"])
-
-
-def records(runs: Path, name: str) -> list[Path]:
-    return list(runs.glob(f"arc-fleet/*/t*/version_0/scores/test/step=2/{name}/records.jsonl"))
-
-
-def resolve(*args: str) -> Fleet:
-    return plan(make_cli(["adapt", *args], ResolvedCLI))
+def records(folder: Path, name: str) -> list[Path]:
+    return list(folder.glob(f"**/t*/version_0/scores/test/step=2/{name}/records.jsonl"))
 
 
 # -- what is run ----------------------------------------------------------------------------------------------------
@@ -112,45 +124,62 @@ def test_every_task_is_scored_once_and_nothing_large_is_kept(runs: Path) -> None
     assert not [name for name in kept if name.endswith((".ckpt", ".png", ".gif", ".safetensors"))], kept
 
 
-def test_all_done_starts_nothing(source: Path, tiny: Path, copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stacks = watch(monkeypatch, nothing)
-    fleet(command(source, tiny, copy, "--trainer.enable_model_summary=true"))
-    assert stacks == []
-
-
-def test_results_of_another_configuration_weights_or_task_do_not_count(
-    source: Path, tiny: Path, runs: Path, tmp_path: Path
+def test_when_all_is_done_nothing_starts(
+    source: Path, tiny: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for change in ("--trainer.max_steps=3", "--seed_everything=1", "--trainer.callbacks=[]"):
+    stacks = watch(monkeypatch, nothing)
+    before = json.loads((runs / "arc-fleet/fleet.json").read_text())
+    again = fleet(command(source, tiny, runs))
+    assert "5 tasks, 0 to go" in capsys.readouterr().out
+    reported = fleet([*command(source, tiny, runs), "--report_only", "true"])
+    assert "to go" not in capsys.readouterr().out
+    assert stacks == []
+    assert before == again == reported
+
+
+LOUD = [("trainer.max_steps", 3), ("seed_everything", 1), ("trainer.callbacks", []), ("data.init_args.variants", 2)]
+SILENT = [("name", "other"), ("data.init_args.tasks", ["t0"]), ("trainer.enable_progress_bar", True)]
+
+
+@pytest.mark.parametrize(("option", "value"), LOUD + SILENT)
+def test_results_count_for_their_configuration_alone(
+    option: str, value: Any, resolved: ResolvedCLI, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resolved.key()
+    assert (runs / "arc-fleet" / before / "tasks").is_dir()
+    monkeypatch.setitem(resolved.config["adapt"], option, value)
+    assert (resolved.key() != before) == ((option, value) in LOUD)
+    if (option, value) in LOUD:
         with pytest.raises(ValueError, match="none of 5 tasks has scores with this configuration"):
-            fleet([*command(source, tiny, runs, change), "--report_only"])
-    args = command(source, tiny, runs)
-    home = resolve(*args).home
-    silent = ("--name=other", "--trainer.callbacks+=AdapterExport", '--data.init_args.tasks=["t4", "t0"]')
-    assert (
-        resolve(*args, *silent).home.name
-        == home.name
-        == json.loads((home / "../fleet.json").read_text())["configuration"]
-    )
-    other = tmp_path / "arc"
-    shutil.copytree(source, other)
-    write(other / "t0.json", task(train=((3, 3), (3, 3)), test=((3, 3),), seed=9))
-    files = [
-        {job.name: job.file.name for job in resolve(*command(place, tiny, runs)).jobs} for place in (source, other)
-    ]
-    assert [name for name in NAMES if files[0][name] != files[1][name]] == ["t0"]
+            publish(plan(resolved), Console())
 
 
-def test_other_weights_in_the_same_place_are_another_configuration(source: Path, tiny: Path, tmp_path: Path) -> None:
-    weights = tmp_path / "weights"
-    shutil.copytree(tiny, weights)
-    before = resolve(*command(source, weights, tmp_path)).home
-    assert resolve(*command(source, weights, tmp_path)).home == before
-    (file,) = weights.glob("transformer/*.safetensors")
+def test_other_weights_in_the_same_place_are_another_configuration(
+    resolved: ResolvedCLI, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = resolved.key()
+    shutil.copytree(tiny, tmp_path / "weights")
+    monkeypatch.setattr(resolved.model.backbone, "checkpoint", Checkpoint(str(tmp_path / "weights")))
+    assert resolved.key() == before
+    (file,) = tmp_path.glob("weights/transformer/*.safetensors")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    assert resolve(*command(source, weights, tmp_path)).home != before
+    assert resolved.key() != before
+
+
+def test_a_task_is_known_by_its_content(source: Path, tmp_path: Path) -> None:
+    def file(folder: Path) -> str:
+        data = ArcStackDataModule(source=str(folder), height=32, width=32)
+        return read_job("t0", data.make_task("t0"), tmp_path).file.name
+
+    before = file(source)
+    shutil.copytree(source, tmp_path / "arc")
+    assert file(tmp_path / "arc") == before
+    content = json.loads((source / "t0.json").read_text())
+    content["test"][0]["output"][0][0] ^= 1
+    write(tmp_path / "arc/t0.json", content)
+    assert file(tmp_path / "arc") != before, "another hidden answer is another result"
 
 
 def test_a_task_that_fails_costs_the_others_nothing(
@@ -174,34 +203,34 @@ def test_a_task_that_fails_costs_the_others_nothing(
     assert len(list(tmp_path.rglob("adapter/t0/pytorch_lora_weights.safetensors"))) == 1, "adapters if asked for"
 
 
-def test_a_fleet_without_hope_stops(source: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = tmp_path / "weights"
-    shutil.copytree(tiny, weights)
-    for file in weights.glob("vae/*.safetensors"):
-        file.unlink()
-    stacks = watch(monkeypatch, nothing)
+def test_a_fleet_without_hope_stops(copy: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(tasks: list[str], stacks: list[list[str]]) -> None:
+        stacks.append(tasks)
+        raise OSError("no weights")
+
+    shutil.rmtree(copy.home / "tasks")
+    stacks = watch(monkeypatch, fail)
     with pytest.raises(ValueError, match="3 tasks have failed on their own and none has succeeded"):
-        fleet(command(source, weights, tmp_path))
-    assert ["t4"] not in stacks
+        Runner(copy, Console()).run(16)
+    assert stacks == [["t0", "t1", "t3", "t4"], ["t0", "t1"], ["t0"], ["t1"], ["t3", "t4"], ["t3"]]
 
 
 # -- what is reported -------------------------------------------------------------------------------------------------
 
 
-def test_pooled_scores_are_those_of_the_records(source: Path, tiny: Path, copy: Path) -> None:
+def test_pooled_scores_are_those_of_the_records(copy: Fleet) -> None:
     """One task solved at once, one of the two queries of another at the second answer: 2 of 6 queries."""
-    right: dict[str, list[dict[str, Any]]] = {
+    wrong = {"rank": 0, "cell_accuracy": 0.0, "size_right": False}
+    changes = {
+        **{name: [wrong] for name in ("t1", "t3")},
         "t0": [{"rank": 1, "cell_accuracy": 1.0, "size_right": True}],
-        "t4": [{"rank": 2, "cell_accuracy": 0.5, "size_right": True}, {}],
+        "t4": [{"rank": 2, "cell_accuracy": 0.5, "size_right": True}, wrong],
     }
-    for name, changes in right.items():
-        (file,) = records(copy, name)
-        rows = [json.loads(line) | {"rank": 0, "cell_accuracy": 0.0} for line in file.read_text().splitlines()]
-        file.write_text("".join(json.dumps(r | c) + "\n" for r, c in zip(rows, changes, strict=True)))
-    for name in ("t1", "t3"):
-        (file,) = records(copy, name)
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"rank": 0, "cell_accuracy": 0.0}) + "\n")
-    summary = report(source, tiny, copy)
+    for name, rows in changes.items():
+        (file,) = records(copy.home, name)
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        file.write_text("".join(json.dumps(line | row) + "\n" for line, row in zip(lines, rows, strict=True)))
+    summary = publish(copy, Console())
     rows = summary["scores"]
     assert (rows["pass@2"]["score"], rows["pass@1"]["score"]) == pytest.approx((2 / 6, 1 / 6))
     assert rows["cell_accuracy"]["score"] == pytest.approx(1.5 / 6)
@@ -210,30 +239,28 @@ def test_pooled_scores_are_those_of_the_records(source: Path, tiny: Path, copy: 
     assert 0 <= rows["cell_accuracy"]["low"] < 0.25 < rows["cell_accuracy"]["high"] < 1
     assert summary["solved"] == ["t0"]
     assert summary["tasks"] == {"t0": 1.0, "t1": 0.0, "t3": 0.0, "t4": 0.5}
-    assert json.loads((copy / "arc-fleet/fleet.json").read_text()) == summary
+    assert json.loads((copy.folder / "fleet.json").read_text()) == summary
 
 
-def test_references_are_those_of_the_stacks(source: Path, tiny: Path, copy: Path) -> None:
-    summary = report(source, tiny, copy)
+def test_references_are_those_of_the_stacks(copy: Fleet) -> None:
+    rows = publish(copy, Console())["scores"]
     for reference in ("ceiling", "copy_input", "mean_target"):
-        files = copy.glob(f"arc-fleet/*/t*/version_0/scores/test/step=2/t*/{reference}.jsonl")
+        files = copy.home.glob(f"t*/version_0/scores/test/step=2/t*/{reference}.jsonl")
         cells = [json.loads(line)["cell_accuracy"] for file in files for line in file.read_text().splitlines()]
         assert len(cells) == 5
-        assert summary["scores"]["cell_accuracy"][reference] == pytest.approx(sum(cells) / 5)
-    assert summary["scores"]["cell_accuracy"]["ceiling"] != summary["scores"]["cell_accuracy"]["copy_input"]
+        assert rows["cell_accuracy"][reference] == pytest.approx(sum(cells) / 5)
+    assert rows["cell_accuracy"]["ceiling"] != rows["cell_accuracy"]["copy_input"]
 
 
-def test_missing_tasks_count_as_failures(
-    source: Path, tiny: Path, copy: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    whole = report(source, tiny, copy)
+def test_missing_tasks_count_as_failures(copy: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = publish(copy, Console())
     assert (whole["expected"], list(whole["missing"])) == (5, ["t2"])
     assert "needs a list 'test'" in whole["missing"]["t2"]
     assert whole["scores"]["pass@2"]["n_expected"] == 6, "t2, whose queries are unknown, counts as one"
-    (file,) = records(copy, "t4")
+    (file,) = records(copy.home, "t4")
     shutil.rmtree(file.parent)
     capsys.readouterr()
-    part = report(source, tiny, copy)
+    part = publish(copy, Console())
     assert (sorted(part["tasks"]), part["missing"]["t4"]) == (["t0", "t1", "t3"], "not yet run")
     assert part["scores"]["pass@2"]["n_expected"] == 6
     assert part["scores"]["pass@2"]["n"] <= 3
@@ -243,54 +270,55 @@ def test_missing_tasks_count_as_failures(
     assert "2 tasks have no scores and count as failures" in printed
 
 
-def test_report_of_runs_shows_the_pooled_score_beside_those_of_the_stacks(source: Path, tiny: Path, copy: Path) -> None:
-    summary = report(source, tiny, copy)
-    found = {score.run.name: score for score in read_runs(copy)}
-    assert found.keys() == {summary["configuration"], "version_0"}
-    pooled = found[summary["configuration"]]
+def test_report_of_runs_shows_the_pooled_score_beside_those_of_the_stacks(copy: Fleet) -> None:
+    summary = publish(copy, Console())
+    pooled, *stacks = read_runs(copy.folder)
+    assert pooled.run == copy.home
     assert pooled.row["n_expected"] == 6
     assert pooled.seconds == pytest.approx(3600 * summary["wall_hours"])
-    assert [score.run.parent.name for score in read_runs(copy)][1:] == ["t0+1", "t3+1"]
+    assert summary["cpu_hours"] > 0
+    assert [score.run.parent.name for score in stacks] == ["t0+1", "t3+1"]
 
 
 # -- mistakes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("args", "message"),
-    [
-        (["--stack", "0"], "stack must be at least 1, got 0"),
-        (['--data.init_args.tasks=["t0", "t0"]'], "got 't0' more than once"),
-        (["--data.init_args.tasks=[]"], "got none"),
-        (["--trainer.devices=2"], "a fleet runs on one device, got 2"),
-        (["--data.init_args.height=30"], "height must be a multiple of"),
-    ],
-)
-def test_mistakes_are_noticed_before_anything_runs(
-    args: list[str], message: str, source: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stacks = watch(monkeypatch, nothing)
-    with pytest.raises(ValueError, match=message):
-        fleet(command(source, tiny, tmp_path, *args))
-    assert stacks == []
-    assert not list(tmp_path.iterdir())
+def test_mistakes_are_noticed_in_the_plan(resolved: ResolvedCLI, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            plan(resolved)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(resolved.datamodule.options, "height", 30)
+        refused("height must be a multiple of")
+    with monkeypatch.context() as patch:
+        patch.setattr(type(resolved.trainer), "world_size", 2)
+        refused("a fleet runs on one device, got 2")
+    with monkeypatch.context() as patch:
+        patch.setitem(resolved.config["adapt"], "ckpt_path", "last.ckpt")
+        refused("cannot continue a checkpoint; leave --ckpt_path out")
+    for tasks, message in (
+        (["t0", "t0"], "got 't0' more than once"),
+        ([], "got none"),
+        (["t2"], "needs a list 'test'"),
+    ):
+        monkeypatch.setattr(resolved.datamodule, "listed", tasks)
+        refused(message)
+    monkeypatch.setattr(resolved, "datamodule", resolved.datamodule.make_task("t0"))
+    refused("needs data that list tasks by id, got ArcDataModule; use ArcStackDataModule")
 
 
-def test_other_data_and_unreadable_tasks_are_refused(source: Path, tiny: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs data that list tasks by id, got PairsDataModule; use ArcStack"):
-        fleet(["--data", "PairsDataModule", "--data.root", str(source)])
-    with pytest.raises(DataError, match="t2.*needs a list 'train'"):
-        fleet(command(source, tiny, tmp_path, '--data.init_args.tasks=["t2"]'))
-
-
-def test_misspelt_options_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_of_both_kinds_are_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="stack must be at least 1, got 0"):
+        fleet(["--stack", "0"])
     with pytest.raises(SystemExit) as stop:
-        real_main(["fleet", "-c", str(EXPERIMENT), "--trainer.max_step=3"])
+        real_main(["fleet", "-c", str(EXPERIMENTS / "arc-fleet.yaml"), "--trainer.max_step=3"])
     assert stop.value.code == 2
     assert "did you mean" in capsys.readouterr().err
 
 
 def test_the_experiment_lists_all_public_evaluation_tasks() -> None:
-    cli = make_cli(["adapt", "-c", str(EXPERIMENT)], ResolvedCLI)
-    assert cli.datamodule.ids == list_tasks("arcagi1", "evaluation")
-    assert len(cli.datamodule.ids) == 400
+    fragment = yaml.safe_load((EXPERIMENTS / "data" / "arc_fleet.yaml").read_text())
+    data = ArcStackDataModule(**fragment["init_args"])
+    assert data.ids == list_tasks("arcagi1", "evaluation")
+    assert len(data.ids) == 400

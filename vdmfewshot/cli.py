@@ -51,6 +51,7 @@ DESCRIPTION = """Adapt a frozen video diffusion model to a vision task from 1-30
 
 A first run: vdmfewshot adapt -c experiments/nuclei.yaml
 Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER --data.shots 4 (FOLDER/input, FOLDER/target)
+Hundreds of tasks: vdmfewshot fleet -c experiments/arc-fleet.yaml
 Compare runs: vdmfewshot report runs/*/version_*"""
 CALLBACKS = (
     *("progress.Progress", "cost.CostReport", "latents.EncodeAhead"),

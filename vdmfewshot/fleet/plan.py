@@ -144,11 +144,13 @@ def plan(cli: ResolvedCLI) -> Fleet:
     check_names(members)
     home = cli.folder / cli.key()
     jobs = [read_job(task, member, home) for task, member in zip(data.ids, members, strict=True)]
-    readable = [job for job in jobs if not job.problem]
-    if not readable:
+    known = [(job, member) for job, member in zip(jobs, members, strict=True) if not job.problem]
+    if not known:
         raise DataError([f"{job.id}: {job.problem}" for job in jobs])
-    jobs = [stand_in(job, readable[0]) if job.problem else job for job in jobs]
-    return Fleet(cli.folder, home, jobs, members[0].make_metric())
+    first, member = known[0]
+    cli.model.backbone.check_clip(*member.clip_shape)
+    jobs = [stand_in(job, first) if job.problem else job for job in jobs]
+    return Fleet(cli.folder, home, jobs, member.make_metric())
 
 
 def read_job(task: str, data: FewShotDataModule, home: Path) -> Job:

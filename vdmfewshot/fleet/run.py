@@ -27,7 +27,7 @@ from vdmfewshot.records import recompute, to_json, write_atomically
 DESCRIPTION = """Adapts and scores all tasks of a stack's list, however many, as stacks of K, one after the other.
 
 vdmfewshot fleet -c experiments/arc-fleet.yaml
-vdmfewshot fleet -c experiments/arc-fleet.yaml --stack 32 --data.init_args.tasks='[ID, ID, ...]'
+vdmfewshot fleet -c experiments/arc-fleet.yaml --stack 32 --data.init_args.tasks='["ID", "ID", ...]'
 vdmfewshot fleet -c experiments/arc-fleet.yaml --report_only true
 
 All other options are those of `vdmfewshot adapt`. A second start does what is missing, and what failed, again."""
