@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,9 +17,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.runs import options, run
-from vdmfewshot import __version__
+from vdmfewshot import __version__, cli
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.cli import main
+from vdmfewshot.module import FewShotModule
 from vdmfewshot.report import read_runs
 
 
@@ -217,3 +219,23 @@ def test_the_console_script_reports_success(args: list[str], work: Path, monkeyp
     monkeypatch.setattr(sys, "argv", ["vdmfewshot", "fit", *args, "--name", "script"])
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="vdmfewshot")
     assert script.load()() is None
+
+
+def test_a_terminated_run_is_no_success(args: list[str], work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGTERM in the middle of training: schedulers and scripts see the shell's status for it."""
+    signals = iter([False, True])
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def terminate(self: FewShotModule, batch: Any, batch_idx: int) -> torch.Tensor:
+        if next(signals):
+            os.kill(os.getpid(), signal.SIGTERM)
+        return training_step(self, batch, batch_idx)
+
+    training_step = FewShotModule.training_step
+    monkeypatch.setattr(FewShotModule, "training_step", terminate)
+    monkeypatch.setattr(sys, "argv", ["vdmfewshot", "adapt", *args, "--trainer.max_steps=4", "--name", "terminated"])
+    with pytest.raises(SystemExit) as stop:
+        cli.run()
+    assert stop.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert not list((work / "runs/terminated").rglob("scores.json"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import traceback
 import warnings
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 from jsonargparse import Namespace, set_parsing_settings
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 # Imported so that configurations may use short class names.
 import vdmfewshot.backbones
@@ -288,4 +290,7 @@ def plain_errors() -> Iterator[None]:
 
 def run() -> None:
     """Console script: ``main`` without its result, which a shell would take for a failure."""
-    main()
+    try:
+        main()
+    except SIGTERMException:  # Lightning's has no status, which a shell would take for success
+        raise SystemExit(128 + signal.SIGTERM) from None
