@@ -52,7 +52,13 @@ def fleet(args: Sequence[str]) -> dict[str, Any]:
     )
     parser.add_argument("--stack", type=int, default=16, metavar="K", help="tasks of a stack (default: 16)")
     parser.add_argument(
-        "--report_only", nargs="?", const="true", default="false", choices=("true", "false"), help="Adapt nothing"
+        "--report_only",
+        nargs="?",
+        const="true",
+        default="false",
+        type=str.lower,
+        choices=("true", "false"),
+        help="Adapt nothing",
     )
     options, rest = parser.parse_known_args(list(args))
     if options.stack < 1:
