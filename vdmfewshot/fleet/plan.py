@@ -25,7 +25,7 @@ SILENT = (
 SILENT_CALLBACKS = (
     *("Progress", "CostReport", "EncodeAhead", "Visuals", "Predictions", "AdapterExport", "ModelCheckpoint"),
 )
-#: of the scorer
+#: of the other callbacks
 SILENT_OPTIONS = ("save_images", "show")
 
 
@@ -61,10 +61,8 @@ class ResolvedCLI(FewShotCLI):
             config.pop(name, None)
         loud = [c for c in callbacks if c["class_path"].rpartition(".")[2] not in SILENT_CALLBACKS]
         for callback in loud:
-            if callback["class_path"].endswith(".Scorer"):
-                callback["init_args"] = {
-                    k: v for k, v in callback["init_args"].items() if k in ("ceiling", "baselines")
-                }
+            for name in SILENT_OPTIONS:
+                callback.get("init_args", {}).pop(name, None)
         return hashed(__version__, config.as_dict(), loud, self.model.backbone.checkpoint.digest())
 
 
