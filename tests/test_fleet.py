@@ -317,6 +317,13 @@ def test_options_of_both_kinds_are_checked(capsys: pytest.CaptureFixture[str]) -
     assert "did you mean" in capsys.readouterr().err
 
 
+def test_the_experiment_takes_the_shipped_model_and_two_attempts() -> None:
+    """Written out, because a file that is named in another cannot be changed in one place."""
+    expected = yaml.safe_load((EXPERIMENTS / "model" / "embedded.yaml").read_text())
+    expected["init_args"]["sampling"]["attempts"] = 2
+    assert yaml.safe_load((EXPERIMENTS / "arc-fleet.yaml").read_text())["model"] == expected
+
+
 def test_the_experiment_lists_all_public_evaluation_tasks() -> None:
     fragment = yaml.safe_load((EXPERIMENTS / "data" / "arc_fleet.yaml").read_text())
     data = ArcStackDataModule(**fragment["init_args"])
