@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,20 +13,16 @@ import yaml
 from rich.console import Console
 
 from tests.data.arc_files import task, write
+from tests.fleets import EXPERIMENTS, NAMES, command, interrupt_second, nothing, records, watch
 from vdmfewshot.backbones.checkpoint import Checkpoint
 from vdmfewshot.cli import main as real_main
 from vdmfewshot.cli import make_cli
 from vdmfewshot.data.arc_tasks import list_tasks
 from vdmfewshot.data.stack import ArcStackDataModule
-from vdmfewshot.fleet import run
 from vdmfewshot.fleet.plan import Fleet, ResolvedCLI, plan, read_job
 from vdmfewshot.fleet.run import Runner, fleet, publish
 from vdmfewshot.metrics.intervals import wilson
 from vdmfewshot.report import read_runs
-
-EXPERIMENTS = Path(__file__).parents[1] / "experiments"
-NAMES = ["t0", "t1", "t2", "t3", "t4"]
-Before = Callable[[list[str], list[list[str]]], None]
 
 
 @pytest.fixture(scope="module")
@@ -39,44 +34,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder / f"{name}.json", task(train=((3, 3), (3, 3)), test=test, seed=seed))
     write(folder / "t2.json", {"train": [], "test": []})
     return folder
-
-
-def command(source: Path, tiny: Path, runs: Path, *args: str) -> list[str]:
-    return [
-        *(
-            "-c",
-            str(EXPERIMENTS / "arc-fleet.yaml"),
-            "--data.init_args.source",
-            str(source),
-            "--trainer.default_root_dir",
-            str(runs),
-        ),
-        *("--data.init_args.height=32", "--data.init_args.width=32", "--trainer.precision=32", "--trainer.max_steps=2"),
-        *("--model.init_args.sampling.steps=1", "--model.init_args.backbone.init_args.path", str(tiny), *args),
-    ]
-
-
-def watch(patch: pytest.MonkeyPatch, before: Before) -> list[list[str]]:
-    """The tasks of every stack that is started; ``before`` is called with the tasks and the stacks before."""
-    stacks: list[list[str]] = []
-
-    def main(args: list[str]) -> Any:
-        (tasks,) = [json.loads(arg.partition("=")[2]) for arg in args if arg.startswith("--data.init_args.tasks=")]
-        before(tasks, stacks)
-        stacks.append(tasks)
-        return real_main(args)
-
-    patch.setattr(run, "main", main)
-    return stacks
-
-
-def nothing(tasks: list[str], stacks: list[list[str]]) -> None:
-    pass
-
-
-def interrupt_second(tasks: list[str], stacks: list[list[str]]) -> None:
-    if stacks:
-        raise KeyboardInterrupt
 
 
 @pytest.fixture(scope="module")
@@ -109,10 +66,6 @@ def copy(runs: Path, resolved: ResolvedCLI, tmp_path: Path) -> Fleet:
     home = tmp_path / planned.home.relative_to(runs)
     jobs = [replace(job, file=home / job.file.relative_to(planned.home)) for job in planned.jobs]
     return replace(planned, folder=home.parent, home=home, jobs=jobs)
-
-
-def records(folder: Path, name: str) -> list[Path]:
-    return list(folder.glob(f"**/t*/version_0/scores/test/step=2/{name}/records.jsonl"))
 
 
 # -- what is run ----------------------------------------------------------------------------------------------------
