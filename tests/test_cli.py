@@ -239,3 +239,13 @@ def test_a_terminated_run_is_no_success(args: list[str], work: Path, monkeypatch
     assert stop.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == handler
     assert not list((work / "runs/terminated").rglob("scores.json"))
+
+
+def test_without_a_logger_no_configuration_is_left_in_the_working_folder(
+    args: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second such run would find it and refuse to start."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("mine")
+    run("fit", *args, "--trainer.default_root_dir", str(tmp_path), "--trainer.logger", "false")
+    assert (tmp_path / "config.yaml").read_text() == "mine"

@@ -37,6 +37,7 @@ import vdmfewshot.evidence.data
 import vdmfewshot.pretrain  # noqa: F401
 from vdmfewshot import __version__
 from vdmfewshot.allowlist import check_classes, read_safely
+from vdmfewshot.callbacks.config import SaveRunConfig
 from vdmfewshot.checkpoint import verify
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
@@ -270,6 +271,7 @@ def make_cli(args: ArgsType, kind: type[CLI]) -> CLI:
         trainer_class=FewShotTrainer,
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        save_config_callback=SaveRunConfig,
         parser_kwargs={"description": DESCRIPTION, "prog": "vdmfewshot", "formatter_class": HelpFormatter},
         args=find_configs(args) if isinstance(args, list) else args,
     )
