@@ -5,11 +5,13 @@ The baseline is what video pipelines do by default: 50 steps with guidance, ever
     python -m benchmarks.predict
     python -m benchmarks.predict --backbone cogvideox-1.5-5b --size true --queries 2
     python -m benchmarks.predict --score
+    python -m benchmarks.predict --score --with "-c experiments/overlay/one-frame.yaml --data.init_args.height=64"
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -94,7 +96,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--score", action="store_true", help="train adapters and print steps against score instead")
     options.add_argument("--train_steps", type=int, help="of those adapters; default: the experiments'")
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="support sets of those adapters")
-    options.add_argument("--with", dest="extra", nargs="+", default=[], help="further arguments of their command lines")
+    options.add_argument(
+        "--with", dest="extra", type=shlex.split, default=[], help="more for their command lines, quoted"
+    )
     return options
 
 
