@@ -41,7 +41,7 @@ def write_figure(summary: Summary, folder: Path) -> None:
     if entries:
         fitting = min(len(entries), max(1, round(1.4 * columns)))
         names = (entries.values(), entries.keys())
-        figure.legend(*names, loc="outside lower center", ncols=fitting, fontsize=8, frameon=False)
+        figure.legend(*names, loc="outside upper center", ncols=fitting, fontsize=8, frameon=False)
     figure.supxlabel("n, pairs in the support set", fontsize=9)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / "figure.png", dpi=150)
