@@ -94,6 +94,8 @@ def contains(config: Any, part: Any) -> bool:
     """Whether a resolved configuration says at least what a part says."""
     if isinstance(part, dict):
         return isinstance(config, dict) and all(contains(config.get(k), v) for k, v in part.items())
+    if isinstance(part, list) and isinstance(config, list):
+        return len(config) == len(part) and all(map(contains, config, part))
     if isinstance(config, dict) and isinstance(part, str):  # a class by its short name
         return str(config["class_path"]).endswith(part)
     return bool(config == part) or str(config) == str(part)

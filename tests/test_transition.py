@@ -48,7 +48,7 @@ def test_rules_are_named() -> None:
         transition(X, Y, 1)
     with pytest.raises(ValueError, match="must have one shape"):
         transition(X, Y[:, :4], 9)
-    with pytest.raises(ValueError, match=r"transition must be one of discrete, convex.*got 'wipe'"):
+    with pytest.raises(ValueError, match=r"transition must be one of discrete, immediate, convex.*got 'wipe'"):
         transition(X, Y, 9, "wipe")  # type: ignore[arg-type]
 
 
