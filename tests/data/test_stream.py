@@ -231,15 +231,19 @@ def test_predict_visits_every_query_in_order(root, tmp_path):
     assert [key for batch in found for key in batch] == [pair.key for pair in data.queries("predict")]
 
 
+def exhaust(batches):
+    try:
+        collections.deque(batches, maxlen=0)
+    except ConnectionError:  # a worker died while it sent a batch; the handler of its signal comes a moment later
+        time.sleep(30)
+
+
 def test_a_killed_worker_is_an_error_not_a_hang(root):
     batches = iter(ready(root, num_workers=2).train_dataloader())
     next(batches)
     os.kill(batches._workers[1].pid, signal.SIGKILL)
     with pytest.raises(RuntimeError, match=r"killed|exited unexpectedly"):
-        try:
-            collections.deque(batches, maxlen=0)
-        except ConnectionError:  # it died while it sent a batch; the handler of its signal comes a moment later
-            time.sleep(30)
+        exhaust(batches)
 
 
 def test_query_clips_hold_the_input_alone(root):
