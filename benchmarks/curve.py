@@ -47,25 +47,26 @@ def curve(
             common = [*TASKS[task], f"--model={MODELS / backbone}.yaml", "--trainer.precision=32-true", *extra]
             common += [f"--trainer.default_root_dir={folder}", f"--seed_everything={seed}"]
             common += [f"--data.init_args.support_seed={seed}"]
-            name = f"{task}-s{seed}"
+            name, about = f"{task}-s{seed}", {"task": task, "seed": seed}
             main(["fit", *common, *limit, "--name", name, "--trainer.limit_val_batches=0"])
             adapter = f"--model.init_args.adapter={folder}/{name}/version_0/adapter"
             for n in steps:
                 sampling = f"--model.init_args.sampling.steps={n}"
-                rows.append(_test(Path(folder), name, [*common, adapter, sampling], f"{n} steps", n, 1.0))
+                rows.append({**about, **_test(Path(folder), name, [*common, adapter, sampling], f"{n} steps", n, 1.0)})
             paper = "--model.init_args.sampling.quality=paper"
-            rows.append(_test(Path(folder), name, [*common, adapter, paper], "50 steps, guidance 6", 50, 6.0))
+            rows.append(
+                {**about, **_test(Path(folder), name, [*common, adapter, paper], "50 steps, guidance 6", 50, 6.0)}
+            )
     return rows
 
 
-def _test(folder: Path, task: str, options: list[str], case: str, steps: int, guidance: float) -> Row:
-    name = f"{task}-{steps}-{guidance}"
+def _test(folder: Path, run: str, options: list[str], case: str, steps: int, guidance: float) -> Row:
+    name = f"{run}-{steps}-{guidance}"
     main(["test", *options, "--name", name])
     (file,) = folder.glob(f"{name}/version_0/scores/test/step=*/scores.json")
     content = json.loads(file.read_text())
     score = content["scores"][content["main"]]
-    kind, _, seed = task.rpartition("-s")
-    setting = {"task": kind, "seed": int(seed), "case": case, "steps": steps, "guidance": guidance}
+    setting = {"case": case, "steps": steps, "guidance": guidance}
     return {**setting, "metric": content["main"], **{key: score[key] for key in ("score", "low", "high", "n")}}
 
 
