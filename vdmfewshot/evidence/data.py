@@ -65,7 +65,7 @@ GENERATORS: dict[str, Generator] = {
 
 def board_codec(size: int) -> GridCodec:
     """Largest cells with which the boards fit a square canvas."""
-    return GridCodec(GridCodec.cell_for([(boards.SIDE, boards.SIDE)], (size, size)))
+    return GridCodec.fitted([(boards.SIDE, boards.SIDE)], (size, size))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -81,7 +81,7 @@ def board_ceiling(vae: AutoencoderKLCogVideoX, cells: int, size: int = 96, count
     rng = np.random.default_rng(VALIDATION_SEED)
     boards = rng.integers(0, 10, (2 * count, cells, cells))
     boards[::2] = np.where(rng.random(boards[::2].shape) < 0.9, boards[::2, :1, :1], boards[::2])
-    codec = GridCodec(GridCodec.cell_for([(cells, cells)], (size, size)))
+    codec = GridCodec.fitted([(cells, cells)], (size, size))
     found = reread(vae, codec, list(boards[:count]), list(boards[count:]), size)
     right = [
         (read == board).mean() if read.shape == board.shape else 0.0
