@@ -15,6 +15,7 @@ from rich.console import Console
 from tests.training import make_data, make_trainer
 from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.backbones import CogVideoX
+from vdmfewshot.data.examples import safe_key
 from vdmfewshot.evidence.cells import (
     Cell,
     adapt_cells,
@@ -253,6 +254,23 @@ def test_the_command_runs_resumes_and_reports(settings: Settings, capsys: pytest
     content = json.loads((out / "table.json").read_text())
     assert content["settings"]["steps"] == 1
     assert {entry["row"] for entry in content["entries"]} == {"horizontal_flip", "life", "arc"}
+
+
+def test_a_folder_of_pairs_is_measured_like_any_task(settings: Settings, pairs_root: Path) -> None:
+    name = f"pairs:{pairs_root}"
+    summary = run_evidence(replace(settings, tasks=[name], methods=["pretrained"], shots=[2]))
+    assert summary.done == summary.expected == 1 + 2 * 2
+    entry = summary.find(name, "psnr_db", "pretrained", 2)
+    assert entry is not None
+    assert entry.units == 2
+    (folder,) = (Path(settings.out) / "results").iterdir()
+    assert folder.name == safe_key(name)
+    assert not list(folder.glob("*.failed.txt"))
+
+
+def test_a_folder_with_too_few_pairs_is_refused_before_training(settings: Settings, pairs_root: Path) -> None:
+    with pytest.raises(ValueError, match="shots must be at most 6"):
+        run_evidence(replace(settings, tasks=[f"pairs:{pairs_root}"], shots=[10]))
 
 
 def test_unmeasured_is_said(settings: Settings) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 
 from vdmfewshot.data.examples import picture_digest
+from vdmfewshot.data.pairs import PairsDataModule
 from vdmfewshot.evidence import boards, people, physics, pictures, scenes
 from vdmfewshot.evidence.data import GENERATORS, POOL, QUERIES, EvidenceDataModule, make_pair
 from vdmfewshot.evidence.tasks import ARC_IDS, TASKS, choose_tasks
@@ -210,8 +211,20 @@ def test_tasks_are_chosen_by_name_and_row() -> None:
     assert len(choose_tasks(["arc"])) == 60
     assert [task.name for task in choose_tasks(["zoom", "arc-b1948b0a", "life"])] == ["zoom", "life", "arc-b1948b0a"]
     assert len(choose_tasks(["all"])) == len(TASKS)
-    with pytest.raises(ValueError, match=r"among all, horizontal_flip, .*, arc, got \['zom'\]"):
-        choose_tasks(["zom"])
+    with pytest.raises(ValueError, match=r"among all, horizontal_flip, .*, arc, pairs:FOLDER, .*, got 'zom'"):
+        choose_tasks(["zoom", "zom"])
+    for nothing in ([], ["pairs:"]):
+        with pytest.raises(ValueError, match="tasks must"):
+            choose_tasks(nothing)
+
+
+def test_own_folders_are_tasks() -> None:
+    zoom, masks, pairs = choose_tasks(["masks:my/cells", "pairs:/data/flips", "zoom", "masks:my/cells"])
+    assert [zoom.name, masks.name, pairs.name] == ["zoom", "masks:my/cells", "pairs:/data/flips"]
+    assert (masks.scores, pairs.scores) == (("iou_dataset",), ("psnr_db", "ssim"))
+    data = masks.data(shots=2, height=SIZE, width=SIZE)
+    assert isinstance(data, PairsDataModule)
+    assert (data.root, data.target, data.shots) == ("my/cells", "mask", 2)
 
 
 def test_mistakes_are_named() -> None:

@@ -21,11 +21,11 @@ from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.callbacks.scorer import Scorer
 from vdmfewshot.data.base import FewShotDataModule
-from vdmfewshot.data.examples import picture_digest
+from vdmfewshot.data.examples import picture_digest, safe_key
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.evidence.scratch import FullFineTuneModule
 from vdmfewshot.evidence.settings import Settings
-from vdmfewshot.evidence.tasks import TASKS
+from vdmfewshot.evidence.tasks import find_task
 from vdmfewshot.module import FewShotModule
 from vdmfewshot.records import read_records, recompute
 from vdmfewshot.sampling import SamplingArgs
@@ -60,6 +60,11 @@ class Cell:
     seed: int
 
     @property
+    def folder(self) -> str:
+        """The task in file names."""
+        return safe_key(self.task)
+
+    @property
     def name(self) -> str:
         """For file names and messages."""
         return f"{self.method}-n{self.shots:02d}-s{self.seed}"
@@ -67,7 +72,7 @@ class Cell:
 
 def make_data(cell: Cell, settings: Settings) -> FewShotDataModule:
     """The cell's support set and queries."""
-    return TASKS[cell.task].data(
+    return find_task(cell.task).data(
         shots=cell.shots,
         support_seed=cell.seed,
         seed=cell.seed,
@@ -112,7 +117,7 @@ def make_stack(cells: Sequence[Cell], settings: Settings) -> StackedDataModule:
 
 def stacked_name(cell: Cell) -> str:
     """What a cell is called within a stack."""
-    return f"{cell.task}-s{cell.seed}"
+    return f"{cell.folder}-s{cell.seed}"
 
 
 def content_hash(data: FewShotDataModule) -> str:
@@ -139,7 +144,7 @@ def cell_key(cell: Cell, settings: Settings, weights: str, content: str) -> str:
 def stacks(cells: Sequence[Cell]) -> list[list[Cell]]:
     """Neighbours that train side by side: adapters of one row of the table, method and n, at most ``STACK`` of them."""
     groups: list[list[Cell]] = []
-    for (_, method, _), same in itertools.groupby(cells, lambda c: (TASKS[c.task].row, c.method, c.shots)):
+    for (_, method, _), same in itertools.groupby(cells, lambda c: (find_task(c.task).row, c.method, c.shots)):
         size = 1 if method in (*REFERENCES, "scratch") else STACK
         rest = list(same)
         groups += [rest[i : i + size] for i in range(0, len(rest), size)]
@@ -185,7 +190,7 @@ def adapt_cells(cells: Sequence[Cell], settings: Settings) -> list[dict[str, Any
 def _collect(cell: Cell, scored: Path, share: int, settings: Settings) -> dict[str, Any]:
     content = json.loads((scored / "scores.json").read_text(encoding="utf-8"))
     if settings.frames:
-        kept = Path(settings.out) / "frames" / cell.task / cell.name
+        kept = Path(settings.out) / "frames" / cell.folder / cell.name
         shutil.copytree(scored / "frames", kept, dirs_exist_ok=True)
     rows = content["scores"]
     return {

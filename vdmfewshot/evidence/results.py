@@ -29,7 +29,7 @@ class Job:
     @classmethod
     def of(cls, out: Path, cell: Cell, key: str) -> Job:
         """The job whose result lies in ``<out>/results/<task>/<method>-n<shots>-s<seed>-<key>.json``."""
-        return cls(cell, key, out / "results" / cell.task / f"{cell.name}-{key}.json")
+        return cls(cell, key, out / "results" / cell.folder / f"{cell.name}-{key}.json")
 
     @property
     def failure(self) -> Path:

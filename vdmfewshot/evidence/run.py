@@ -32,7 +32,7 @@ from vdmfewshot.evidence.results import Job, finished
 from vdmfewshot.evidence.settings import Settings
 from vdmfewshot.evidence.summary import Summary, summarize
 from vdmfewshot.evidence.table import verdict, write_table
-from vdmfewshot.evidence.tasks import ARC, TASKS, Task, choose_tasks
+from vdmfewshot.evidence.tasks import ARC, Task, choose_tasks, find_task
 from vdmfewshot.suggestions import HelpFormatter, SuggestingParser
 
 DESCRIPTION = """Does pretraining help? Adapts pretrained and random weights on many tasks and support sets.
@@ -40,6 +40,7 @@ DESCRIPTION = """Does pretraining help? Adapts pretrained and random weights on 
 vdmfewshot evidence -c experiments/evidence.yaml
 vdmfewshot evidence -c experiments/evidence.yaml -c experiments/evidence-quick.yaml
 vdmfewshot evidence -c experiments/evidence.yaml --tasks '[zoom,arc]' --shots '[5]' --seeds '[0,1]'
+vdmfewshot evidence -c experiments/evidence.yaml --tasks '["pairs:my/pictures","masks:my/cells"]' --shots '[5]'
 
 A second start goes on where the first one ended; several may run at once on other tasks, methods or seeds."""
 
@@ -168,5 +169,5 @@ def attempt(jobs: Sequence[Job], settings: Settings, run: Run) -> list[str]:
 
 
 def _note(job: Job, result: dict[str, Any]) -> str:
-    score = result["scores"].get(TASKS[job.cell.task].scores[0])
+    score = result["scores"].get(find_task(job.cell.task).scores[0])
     return "done" if score is None else f"{score:.3f} in {result['seconds']:.0f} s"

@@ -16,7 +16,9 @@ class Settings:
     """Every method trains for the same steps on the same clips.
 
     Args:
-        tasks: names of tasks, ``arc`` for the 60 ARC tasks, or ``all``.
+        tasks: names of tasks, ``arc`` for the 60 ARC tasks, ``all`` for the whole list, and own folders of inputs and
+            targets (``PairsDataModule``): ``pairs:FOLDER`` for pictures, ``masks:FOLDER`` for black-and-white masks.
+            A folder with ``train`` and ``test`` asks all support sets the same queries.
         methods: ``pretrained`` and ``random`` weights with LoRA, ``scratch``: random weights, all of them trained.
         shots: sizes n of the support sets.
         seeds: support seeds; each is also the seed of the order.

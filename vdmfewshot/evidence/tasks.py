@@ -1,4 +1,4 @@
-"""The list of tasks: generated ones, real data that ship with the package, and 60 small ARC training tasks."""
+"""The list of tasks: generated ones, real data that ship with the package, 60 small ARC training tasks, own folders."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.base import FewShotDataModule
+from vdmfewshot.data.pairs import PairsDataModule
 from vdmfewshot.data.pose import CocoPoseDataModule
 from vdmfewshot.data.segmentation import MaskFolderDataModule
 from vdmfewshot.evidence import physics
@@ -27,6 +28,8 @@ ARC_IDS = (
 ARC = "arc"
 #: scores of a kind of task: the main one first, which the figure shows
 PSNR, IOU, PCK, CELLS = ("psnr_db", "ssim"), ("iou_dataset",), ("pck@0.1",), ("cell_accuracy", "pass@1")
+#: scores of folders of pairs by what their names begin with: pictures, or black-and-white masks
+FOLDERS = {"pairs": PSNR, "masks": IOU}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Task:
     """A row of the table, or one of the 60 tasks behind the row of ARC.
 
     Attributes:
-        name: of the task; ``arc-<id>`` for ARC.
+        name: of the task; ``arc-<id>`` for ARC, ``pairs:<folder>`` or ``masks:<folder>`` for a folder of pairs.
         row: the row it counts in: its name, or ``arc``.
         title: of the row.
         scores: names of the metric's scores that are shown, the main one first.
@@ -47,6 +50,9 @@ class Task:
 
     def data(self, **kwargs: Any) -> FewShotDataModule:
         """The task's data module; the arguments are those of ``FewShotDataModule``."""
+        kind, _, root = self.name.partition(":")
+        if kind in FOLDERS:
+            return PairsDataModule(root, target="mask" if kind == "masks" else "image", **kwargs)
         if self.row == ARC:
             return ArcDataModule(self.name.removeprefix("arc-"), split="training", **kwargs)
         if self.name == "nuclei":
@@ -93,15 +99,32 @@ TASKS: dict[str, Task] = {
 assert set(GENERATORS) < set(TASKS)
 
 
-def choose_tasks(names: Sequence[str]) -> list[Task]:
-    """Tasks by name or row (``arc`` stands for all 60), in the order of ``TASKS``; all of them for ``["all"]``.
+def find_task(name: str) -> Task:
+    """Task by name: one of ``TASKS``, or a folder as ``PairsDataModule`` reads it.
 
     Raises:
         ValueError: naming an unknown task and what there is.
     """
-    known = {*TASKS, *(task.row for task in TASKS.values()), "all"}
-    unknown = [name for name in names if name not in known]
-    if unknown or not names:
+    if name in TASKS:
+        return TASKS[name]
+    kind, _, root = name.partition(":")
+    if kind not in FOLDERS or not root:
         rows = dict.fromkeys(task.row for task in TASKS.values())
-        raise ValueError(f"tasks must be among all, {', '.join(rows)}, got {unknown or names}")
-    return [task for task in TASKS.values() if {task.name, task.row, "all"} & set(names)]
+        raise ValueError(f"tasks must be among all, {', '.join(rows)}, pairs:FOLDER, masks:FOLDER, got {name!r}")
+    return Task(name, name, name, FOLDERS[kind])
+
+
+def choose_tasks(names: Sequence[str]) -> list[Task]:
+    """Tasks by name or row, in the order of ``TASKS``, then folders in that of the names.
+
+    Args:
+        names: of tasks; ``arc`` stands for all 60, ``all`` for all of ``TASKS``.
+
+    Raises:
+        ValueError: for no name, and as ``find_task``.
+    """
+    if not names:
+        raise ValueError("tasks must name at least one task, got none")
+    listed = [task for task in TASKS.values() if {task.name, task.row, "all"} & set(names)]
+    known = {"all", *(name for task in listed for name in (task.name, task.row))}
+    return [*listed, *(find_task(name) for name in dict.fromkeys(names) if name not in known)]
