@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
+import yaml
+from jsonargparse import set_dumper
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
+
+
+class QuotingDumper(yaml.SafeDumper):
+    """Quotes strings that the command line, unlike YAML 1.1, reads as numbers, such as the ARC task ``20818e16``."""
+
+
+QuotingDumper.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def dump(data: Any) -> str:
+    """Configuration as YAML that the command line reads back as it was."""
+    return yaml.dump(data, Dumper=QuotingDumper, default_flow_style=False, allow_unicode=True, sort_keys=False)
+
+
+set_dumper("yaml", dump)
 
 
 class SaveRunConfig(SaveConfigCallback):
