@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
+Count = TypeVar("Count", int, NDArray[np.int64])
 
 #: largest displacement that is looked for, in pixels
 MAX_OFFSET = 8
@@ -42,11 +43,11 @@ class Style:
         """From one cell to the next."""
         return self.cell + self.gap
 
-    def span(self, count: Any) -> Any:
+    def span(self, count: Count) -> Count:
         """Pixels that ``count`` cells (a number or an array) take with all lines."""
         return count * self.pitch - self.gap + 2 * self.border
 
-    def inside(self, relative: NDArray[np.int64], span: Any) -> NDArray[np.bool_]:
+    def inside(self, relative: NDArray[np.int64], span: int | NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether pixels, counted from the first line, lie in a cell of a grid of ``span`` pixels."""
         within: NDArray[np.bool_] = (relative >= self.border) & (relative < span - self.border)
         return within & ((relative - self.border) % self.pitch < self.cell)
