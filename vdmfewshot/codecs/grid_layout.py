@@ -228,7 +228,8 @@ def role_map(
         pixels = np.arange(length)
         index = np.searchsorted(positions, pixels, side="right") - 1
         inside = (index >= 0) & (pixels < positions[-1] + style.border)
-        on_line = pixels - positions[np.maximum(index, 0)] < style.widths(len(positions) - 1)[np.maximum(index, 0)]
+        last = np.maximum(index, 0)
+        on_line = pixels - positions[last] < style.widths(len(positions) - 1)[last]
         roles.append(np.where(~inside, -2, np.where(on_line, -1, index)))
     rows, columns = roles[0][:, None], roles[1][None]
     cells = rows * (len(lines[1]) - 1) + columns
