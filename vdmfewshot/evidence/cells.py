@@ -100,7 +100,7 @@ def make_module(method: str, settings: Settings, stacked: bool = False) -> FewSh
     return kind(
         make_backbone(method, settings),
         lora=LoraArgs(rank=settings.rank, alpha=settings.rank),
-        optimizer=functools.partial(torch.optim.AdamW, lr=rate, weight_decay=0.0),
+        optimizer=functools.partial(torch.optim.AdamW, lr=rate, weight_decay=0.0, fused=full),
         sampling=SamplingArgs(steps=settings.sampling_steps),
         cache_dir=str(Path(settings.out) / "latents"),
         seed=SEED,
