@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import pickle
-import signal
-import subprocess
-import sys
 import time
+from itertools import count
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import numpy as np
@@ -82,28 +82,28 @@ def test_a_full_disk_leaves_the_previous_checkpoint(file: Path, monkeypatch: pyt
     assert [p.name for p in file.parent.iterdir()] == ["last.ckpt"]
 
 
-WRITER = """
-import sys, torch
-from pathlib import Path
-from vdmfewshot.checkpoint import AtomicCheckpointIO
-step = 0
-while True:
-    AtomicCheckpointIO().save_checkpoint({"step": step, "a": torch.full((300_000,), float(step))}, Path(sys.argv[1]))
-    step += 1
-    print(step, flush=True)
-"""
+def write_for_ever(file: Path, saved: Event) -> None:
+    """Child: one checkpoint after the other, of arrays filled with the number of the step."""
+    for step in count():
+        filled = torch.from_numpy(np.full(300_000, step, np.float32))  # numpy: torch's threads do not survive a fork
+        AtomicCheckpointIO().save_checkpoint({"step": step, "a": filled}, file)
+        saved.set()
 
 
 def test_kill_during_save_never_leaves_a_broken_file(tmp_path: Path) -> None:
-    rng, file = np.random.default_rng(0), tmp_path / "last.ckpt"
-    for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", WRITER, str(file)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()  # one complete save exists
+    rng, file, fork = np.random.default_rng(0), tmp_path / "last.ckpt", multiprocessing.get_context("fork")
+    steps = []
+    for _ in range(10):
+        saved = fork.Event()
+        process = fork.Process(target=write_for_ever, args=(file, saved), daemon=True)
+        process.start()
+        assert saved.wait(60), "the first complete save"
         time.sleep(float(rng.uniform(0, 0.05)))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         loaded = AtomicCheckpointIO().load_checkpoint(file)
         assert torch.equal(loaded["a"], torch.full((300_000,), float(loaded["step"])))
+        steps.append(loaded["step"])
+    assert max(steps) > 0, "some were killed in a later save"
     AtomicCheckpointIO().save_checkpoint(CONTENT, file)
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"], "what killed writers left is removed"

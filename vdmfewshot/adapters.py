@@ -28,16 +28,20 @@ PREFIX = "transformer."
 
 @dataclass(frozen=True)
 class LoraArgs:
-    """Size and place of the adapter (arXiv 2510.24448, table 5 uses rank 64)."""
+    """Size and place of the adapter (arXiv 2510.24448, table 5 uses rank 64).
+
+    Args:
+        rank: rank r of each pair of matrices A (r, in) and B (out, r).
+        alpha: output scale: the update is (alpha / rank) B A.
+        dropout: probability of zeroing an adapter input in training, in [0, 1).
+        targets: modules to adapt: a regular expression on their full names or a list of name endings; default: the
+            backbone's.
+    """
 
     rank: int = 16
-    """Rank r of each pair of matrices A (r, in) and B (out, r)."""
     alpha: float = 16.0
-    """Output scale: the update is (alpha / rank) B A."""
     dropout: float = 0.0
-    """Probability of zeroing an adapter input in training, in [0, 1)."""
     targets: str | list[str] | None = None
-    """Modules to adapt: a regular expression on their full names or a list of name endings; default: the backbone's."""
 
     def __post_init__(self) -> None:
         """Check ranges.

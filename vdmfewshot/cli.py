@@ -13,7 +13,7 @@ from pathlib import Path
 from pydoc import locate
 from typing import Any, TypeVar
 
-from jsonargparse import Namespace, set_parsing_settings
+from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -35,7 +35,6 @@ import vdmfewshot.data.segmentation
 import vdmfewshot.data.stack
 import vdmfewshot.evidence.data
 import vdmfewshot.pretrain  # noqa: F401
-from vdmfewshot import __version__
 from vdmfewshot.allowlist import check_classes, read_safely
 from vdmfewshot.callbacks.config import SaveRunConfig
 from vdmfewshot.checkpoint import verify
@@ -93,7 +92,6 @@ QUIET = (
     r"LightningCLI's args parameter is intended",  # main() called from Python
 )
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
 read_safely()
 
 
@@ -242,9 +240,6 @@ def main(args: ArgsType = None) -> FewShotCLI | None:
 
 def _run(args: ArgsType) -> FewShotCLI | None:
     argv = sys.argv[1:] if args is None else args
-    if isinstance(argv, list) and argv[:1] == ["--version"]:
-        sys.stdout.write(f"vdmfewshot {__version__}\n")
-        return None
     if isinstance(argv, list) and argv[:1] == ["report"]:
         report(argv[1:])
         return None

@@ -27,21 +27,24 @@ MARGIN = 0.9
 
 @dataclass(frozen=True)
 class MemoryArgs:
-    """What may cost time to save memory."""
+    """What may cost time to save memory.
+
+    Args:
+        checkpointing: blocks whose activations the backward pass recomputes: none, a share, or all (half as long
+            again). auto: as few as fit.
+        recompute: share of the blocks that segmented checkpointing recomputes, in (0, 1].
+        quantization: storage of the frozen linear layers; int8 and nf4 need pip install 'vdmfewshot[quant]'. auto:
+            none, or fp8 on an accelerator if full checkpointing does not fit.
+        offload: group: frozen linear layers stay in the machine's memory and visit the accelerator one by one. auto:
+            none, or group on an accelerator if fp8 does not fit either.
+        vae_tiling: encode and decode in tiles, for frames that do not fit otherwise.
+    """
 
     checkpointing: Literal["auto", "none", "segmented", "full"] = "auto"
-    """Blocks whose activations the backward pass recomputes: none, a share, or all (half as long again).
-    auto: as few as fit."""
     recompute: float = 0.5
-    """Share of the blocks that segmented checkpointing recomputes, in (0, 1]."""
     quantization: Literal["auto", "none", "fp8", "int8", "nf4"] = "auto"
-    """Storage of the frozen linear layers; int8 and nf4 need pip install 'vdmfewshot[quant]'.
-    auto: none, or fp8 on an accelerator if full checkpointing does not fit."""
     offload: Literal["auto", "none", "group"] = "auto"
-    """group: frozen linear layers stay in the machine's memory and visit the accelerator one by one.
-    auto: none, or group on an accelerator if fp8 does not fit either."""
     vae_tiling: bool = False
-    """Encode and decode in tiles, for frames that do not fit otherwise."""
 
     def __post_init__(self) -> None:
         """Check ranges, and that the library of an explicit quantisation is installed.

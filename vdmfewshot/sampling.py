@@ -18,26 +18,29 @@ QUALITY: dict[str, tuple[int, float]] = {"few": (4, 1.0), "fast": (10, 1.0), "pa
 
 @dataclass(frozen=True)
 class SamplingArgs:
-    """How predictions are generated."""
+    """How predictions are generated.
+
+    Args:
+        quality: steps and guidance in one word: fast is 10 steps without guidance, few is 4; paper, the upstream
+            default, is 50 with guidance 6.
+        steps: denoising steps; default: those of the quality.
+        guidance: classifier-free guidance scale; 1 is off and halves the cost; default: that of the quality.
+        attempts: predictions per query, each from its own noise (K of pass@k).
+        max_batch: samples in one call, queries of a batch times attempts; less needs less memory.
+        merge: add the adapter to a copy of the weights that it adapts while generating: faster, equal to rounding.
+            Quantised, sharded and offloaded weights are left alone.
+        decode: what of a clip is decoded: the last frame, from the last latent alone where the family can and the clip
+            ends in as many equal frames as a latent holds (a seventh of the work, equal to within the VAE's own error);
+            or all frames, exactly as the stock pipeline does.
+    """
 
     quality: Literal["few", "fast", "paper"] = "fast"
-    """Steps and guidance in one word: fast is 10 steps without guidance, few is 4; paper, the upstream default, is 50
-    with guidance 6."""
     steps: int | None = None
-    """Denoising steps; default: those of the quality."""
     guidance: float | None = None
-    """Classifier-free guidance scale; 1 is off and halves the cost; default: that of the quality."""
     attempts: int = 1
-    """Predictions per query, each from its own noise (K of pass@k)."""
     max_batch: int = 16
-    """Samples in one call, queries of a batch times attempts; less needs less memory."""
     merge: bool = True
-    """Add the adapter to a copy of the weights that it adapts while generating: faster, equal to rounding. Quantised,
-    sharded and offloaded weights are left alone."""
     decode: Literal["last", "clip"] = "last"
-    """What of a clip is decoded: the last frame, from the last latent alone where the family can and the clip ends in
-    as many equal frames as a latent holds (a seventh of the work, equal to within the VAE's own error); or all frames,
-    exactly as the stock pipeline does."""
 
     def __post_init__(self) -> None:
         """Check ranges.
