@@ -86,6 +86,11 @@ def test_verdict_names_what_does_not_beat_trivial_answers() -> None:
     assert verdict(both)[2].endswith("at any n ≤ 10: edges (Sobel).")
 
 
+def test_verdict_claims_nothing_while_a_control_is_missing() -> None:
+    unfinished = [r for r in results(CLEAR) if (r["method"], r["shots"]) not in {("scratch", 1), ("scratch", 10)}]
+    assert "on 1 of 1 tasks: zoom in 2x (n = 3, 5)." in verdict(summary(unfinished))[0]
+
+
 def test_verdict_claims_no_control_that_was_not_run() -> None:
     text = verdict(summary(results({"pretrained": 15.0, "random": 8.0})))[0]
     assert "random weights + LoRA" in text

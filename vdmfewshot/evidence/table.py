@@ -86,21 +86,26 @@ def verdict(summary: Summary) -> list[str]:
     where = [f"{title} (n = {', '.join(map(str, shots))})" for (_, title, _), shots in helped.items() if shots]
     nowhere = [title for (_, title, _), shots in helped.items() if not shots]
     trivial = [title for row, title, score in summary.main if not beats_trivial(summary, row, score)]
-    controls = [TITLES[name] for name in CONTROLS if any(entry.method == name for entry in summary.entries)]
+    names = [TITLES[name] for name in controls(summary)]
     return [
-        f"The 95 % band of pretrained + LoRA lies above that of {' and '.join(controls) or 'no control'} at some "
+        f"The 95 % band of pretrained + LoRA lies above that of {' and '.join(names) or 'no control'} at some "
         f"n ≤ {FEW} on {len(where)} of {len(helped)} tasks: {'; '.join(where) or 'none'}.",
         f"No such difference: {'; '.join(nowhere) or 'none'}.",
         f"Not above copy-input and mean-target at any n ≤ {FEW}: {'; '.join(trivial) or 'none'}.",
     ]
 
 
+def controls(summary: Summary) -> list[str]:
+    """The controls of which there is any result."""
+    return [name for name in CONTROLS if any(entry.method == name for entry in summary.entries)]
+
+
 def helps(summary: Summary, row: str, score: str, n: int) -> bool:
-    """Whether the band of pretrained weights lies above those of all controls; never without bands or controls."""
+    """Whether the band of pretrained weights lies above those of all controls; never while one is still missing."""
     ours = summary.find(row, score, "pretrained", n)
-    controls = [entry for name in CONTROLS if (entry := summary.find(row, score, name, n))]
+    others = [summary.find(row, score, name, n) for name in controls(summary)]
     # Comparisons with the NaN of a missing band are false.
-    return ours is not None and bool(controls) and all(ours.low > control.high for control in controls)
+    return ours is not None and bool(others) and all(other is not None and ours.low > other.high for other in others)
 
 
 def beats_trivial(summary: Summary, row: str, score: str) -> bool:
