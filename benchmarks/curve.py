@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,19 @@ from benchmarks.models import MODELS
 from vdmfewshot.cli import main
 
 EXPERIMENTS = MODELS.parent
-#: command lines of the tasks, whose main scores are shares of one
-TASKS: dict[str, list[str]] = {
-    "nuclei": ["-c", str(EXPERIMENTS / "nuclei.yaml")],
-    "arc": ["-c", str(EXPERIMENTS / "arc.yaml")],
-    "objects": [
-        *("-c", str(EXPERIMENTS / "nuclei.yaml"), "--data", "EvidenceDataModule", "--data.task", "objects_on_texture"),
-        *("--data.shots", "10", "--data.max_queries", "16"),
-    ],
+
+
+def generated(task: str) -> list[str]:
+    """Command line of a generated task, with ten pairs."""
+    data = ("--data", "EvidenceDataModule", "--data.task", task, "--data.variants", "1", "--data.shots", "10")
+    return ["-c", str(EXPERIMENTS / "nuclei.yaml"), *data]
+
+
+#: score, a share of one that small changes move, and command line of each task
+TASKS: dict[str, tuple[str, list[str]]] = {
+    "nuclei": ("iou_dataset", ["-c", str(EXPERIMENTS / "nuclei.yaml")]),
+    "objects": ("iou_dataset", generated("objects_on_texture")),
+    "rule_110": ("cell_accuracy", generated("rule_110")),
 }
 #: what a default may lose against as many unguided steps as were measured
 TOLERANCE = 0.01
@@ -30,8 +36,8 @@ Row = dict[str, Any]
 
 def curve(
     backbone: str, steps: Sequence[int], train_steps: int | None, seeds: Sequence[int], extra: Sequence[str] = ()
-) -> list[Row]:
-    """Score of every task with each number of unguided steps, and with 50 guided ones.
+) -> Iterator[list[Row]]:
+    """Scores with each number of unguided steps, and with 50 guided ones: one list after another, by task and seed.
 
     Args:
         backbone: name of a YAML file in experiments/model.
@@ -41,33 +47,24 @@ def curve(
         extra: further arguments of the command line.
     """
     limit = [] if train_steps is None else [f"--trainer.max_steps={train_steps}"]
-    rows = []
+    cases = [(f"{n} steps", n, 1.0, f"steps={n}") for n in steps] + [("50 steps, guidance 6", 50, 6.0, "quality=paper")]
     with tempfile.TemporaryDirectory() as folder:
-        for task, seed in ((task, seed) for task in TASKS for seed in seeds):
-            common = [*TASKS[task], f"--model={MODELS / backbone}.yaml", "--trainer.precision=32-true", *extra]
+        for (task, (metric, options)), seed in itertools.product(TASKS.items(), seeds):
+            common = [*options, f"--model={MODELS / backbone}.yaml", "--trainer.precision=32-true", *extra]
             common += [f"--trainer.default_root_dir={folder}", f"--seed_everything={seed}"]
             common += [f"--data.init_args.support_seed={seed}"]
-            name, about = f"{task}-s{seed}", {"task": task, "seed": seed}
+            name = f"{task}-s{seed}"
             main(["fit", *common, *limit, "--name", name, "--trainer.limit_val_batches=0"])
             adapter = f"--model.init_args.adapter={folder}/{name}/version_0/adapter"
-            for n in steps:
-                sampling = f"--model.init_args.sampling.steps={n}"
-                rows.append({**about, **_test(Path(folder), name, [*common, adapter, sampling], f"{n} steps", n, 1.0)})
-            paper = "--model.init_args.sampling.quality=paper"
-            rows.append(
-                {**about, **_test(Path(folder), name, [*common, adapter, paper], "50 steps, guidance 6", 50, 6.0)}
-            )
-    return rows
-
-
-def _test(folder: Path, run: str, options: list[str], case: str, steps: int, guidance: float) -> Row:
-    name = f"{run}-{steps}-{guidance}"
-    main(["test", *options, "--name", name])
-    (file,) = folder.glob(f"{name}/version_0/scores/test/step=*/scores.json")
-    content = json.loads(file.read_text())
-    score = content["scores"][content["main"]]
-    setting = {"case": case, "steps": steps, "guidance": guidance}
-    return {**setting, "metric": content["main"], **{key: score[key] for key in ("score", "low", "high", "n")}}
+            rows = []
+            for case, n, guidance, sampling in cases:
+                run = f"{name}-{n}-{guidance}"
+                main(["test", *common, adapter, f"--model.init_args.sampling.{sampling}", "--name", run])
+                (file,) = Path(folder).glob(f"{run}/version_0/scores/test/step=*/scores.json")
+                score = json.loads(file.read_text())["scores"][metric]
+                about = {"task": task, "seed": seed, "case": case, "steps": n, "guidance": guidance, "metric": metric}
+                rows.append({**about, **{key: score[key] for key in ("score", "low", "high", "n")}})
+            yield rows
 
 
 def means(rows: Sequence[Row], key: str = "score") -> dict[str, dict[int, float]]:

@@ -106,8 +106,10 @@ def main() -> None:
     """Time the cases, or measure the curve; print and write."""
     args = parser().parse_args()
     if args.score:
-        rows = curve(args.backbone, args.steps, args.train_steps, args.seeds, args.extra)
-        publish("predict_score", rows, args, chosen_steps=choose(rows))
+        rows: list[dict[str, Any]] = []
+        for measured in curve(args.backbone, args.steps, args.train_steps, args.seeds, args.extra):
+            rows += measured
+            publish("predict_score", rows, args, chosen_steps=choose(rows))
     else:
         publish("predict", ratios(interleave(cases(args), args.repeats), BASELINE), args)
 

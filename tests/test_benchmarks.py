@@ -11,10 +11,14 @@ import pytest
 import torch
 
 from benchmarks import predict, stack, startup, step
-from benchmarks.curve import choose
+from benchmarks.curve import TASKS, choose
 from benchmarks.harness import interleave, ratios
 from benchmarks.models import PUBLISHED, RandomCheckpoint
 from vdmfewshot.backbones import CogVideoX
+from vdmfewshot.cli import make_cli
+from vdmfewshot.codecs.base import Decoded
+from vdmfewshot.fleet.plan import ResolvedCLI
+from vdmfewshot.records import recompute
 
 
 def run(script: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, *args: str) -> dict[str, Any]:
@@ -74,6 +78,18 @@ def test_rounds_are_interleaved_and_ratios_are_taken_within_them() -> None:
     assert order == ["a", "b"] * 3
     rows = ratios({"slow": [8.0, 80.0, 8.0], "fast": [2.0, 20.0, 4.0]}, "slow")
     assert rows[1] == {"case": "fast", "min": 2.0, "median": 4.0, "max": 20.0, "times_faster": 4.0}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_tasks_of_the_curve_can_be_scored(task: str) -> None:
+    score, options = TASKS[task]
+    data: Any = make_cli(["adapt", *options, "--data.init_args.support_seed=1"], ResolvedCLI).datamodule
+    data.setup()
+    (query, *_) = data.queries("test")
+    metric = data.make_metric()
+    right = Decoded(query.target, confidence=1.0)
+    measured = {"key": query.key, "attempts": 1, **metric.measure([right], query)}
+    assert recompute([measured], metric)[score] == 1
 
 
 def rows_of(task: str, scores: dict[int, float], low: float) -> list[dict[str, Any]]:
