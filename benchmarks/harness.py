@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import statistics
 import sys
 import time
@@ -100,7 +101,7 @@ def publish(name: str, rows: Sequence[Mapping[str, Any]], args: argparse.Namespa
         table.add_row(*(f"{v:.3f}" if isinstance(v, float) else str(v) for v in row.values()))
     Console().print(table)
     script = Path(sys.argv[0]).stem
-    content = {"command": " ".join(["python", "-m", f"benchmarks.{script}", *sys.argv[1:]]), "hardware": hardware()}
+    content = {"command": f"python -m benchmarks.{script} {shlex.join(sys.argv[1:])}".strip(), "hardware": hardware()}
     args.output.mkdir(parents=True, exist_ok=True)
     file = Path(args.output) / f"{name}.json"
     file.write_text(json.dumps({**content, "rows": list(rows), **more}, indent=2) + "\n")
