@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vdmfewshot.atomic import replacing
 from vdmfewshot.backbones.base import Latents
 from vdmfewshot.clip import ClipBatch
 
@@ -27,14 +27,8 @@ def cache_home() -> Path:
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file atomically: readers see the whole file or none."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    os.close(handle)
-    try:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, name, metadata=dict(metadata))
-        os.replace(name, file)
-    finally:
-        Path(name).unlink(missing_ok=True)
+    with replacing(file) as draft:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, draft, metadata=dict(metadata))
 
 
 class LatentCache:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from vdmfewshot.atomic import replacing
 
 #: zip end-of-central-directory record: signature … comment length (the last two bytes), then the comment
 _EOCD = b"PK\x05\x06"
@@ -35,19 +36,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO takes no storage_options")
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
         for orphan in target.parent.glob(f".{target.name}.*.tmp"):
             orphan.unlink(missing_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "w+b") as stream:
-                torch.save(checkpoint, stream)
-                _append_checksum(stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.replace(name, target)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        with replacing(target) as draft, draft.open("w+b") as stream:
+            torch.save(checkpoint, stream)
+            _append_checksum(stream)
 
     def load_checkpoint(
         self, path: str | Path, map_location: Any | None = None, weights_only: bool | None = True

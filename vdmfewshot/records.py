@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from vdmfewshot.atomic import replacing
 from vdmfewshot.metrics.base import TaskMetric
 
 Record = dict[str, Any]
@@ -180,18 +179,9 @@ def summarize(records: Sequence[Record], metric: TaskMetric, manifest: Sequence[
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Replace a file in one step: temporary file in the same folder, flush to disk, rename."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    """Write a text file in one step, see ``replacing``."""
+    with replacing(file) as draft:
+        draft.write_text(text, encoding="utf-8")
 
 
 def to_json(value: Any) -> str:
