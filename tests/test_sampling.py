@@ -54,6 +54,7 @@ def predict(module: FewShotModule, root: Path, folder: Path, **data: Any) -> dic
 def test_quality_sets_what_is_not_given() -> None:
     fast, paper = SamplingArgs(), SamplingArgs(quality="paper")
     assert (fast.num_inference_steps, fast.guidance_scale) == (10, 1.0)
+    assert SamplingArgs(quality="one").num_inference_steps == 1
     assert (few := SamplingArgs(quality="few")).num_inference_steps == 4
     assert few.guidance_scale == 1.0
     assert (paper.num_inference_steps, paper.guidance_scale) == (50, 6.0)

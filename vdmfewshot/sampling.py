@@ -13,7 +13,7 @@ from vdmfewshot.adapters import merged
 from vdmfewshot.backbones.base import Backbone
 
 #: (denoising steps, guidance scale); benchmarks/predict.py --score prints what other numbers of steps would score
-QUALITY: dict[str, tuple[int, float]] = {"few": (4, 1.0), "fast": (10, 1.0), "paper": (50, 6.0)}
+QUALITY: dict[str, tuple[int, float]] = {"one": (1, 1.0), "few": (4, 1.0), "fast": (10, 1.0), "paper": (50, 6.0)}
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class SamplingArgs:
     """How predictions are generated.
 
     Args:
-        quality: steps and guidance in one word: fast is 10 steps without guidance, few is 4; paper, the upstream
-            default, is 50 with guidance 6.
+        quality: steps and guidance in one word: fast is 10 steps without guidance, few is 4 and one is 1; paper, the
+            upstream default, is 50 with guidance 6.
         steps: denoising steps; default: those of the quality.
         guidance: classifier-free guidance scale; 1 is off and halves the cost; default: that of the quality.
         attempts: predictions per query, each from its own noise (K of pass@k).
@@ -34,7 +34,7 @@ class SamplingArgs:
             or all frames, exactly as the stock pipeline does.
     """
 
-    quality: Literal["few", "fast", "paper"] = "fast"
+    quality: Literal["one", "few", "fast", "paper"] = "fast"
     steps: int | None = None
     guidance: float | None = None
     attempts: int = 1
