@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.models import MODELS
 from vdmfewshot.cli import main
+from vdmfewshot.sampling import QUALITY
 
 EXPERIMENTS = MODELS.parent
 
@@ -47,7 +48,7 @@ def curve(
         extra: further arguments of the command line.
     """
     limit = [] if train_steps is None else [f"--trainer.max_steps={train_steps}"]
-    cases = [(f"{n} steps", n, 1.0, f"steps={n}") for n in steps] + [("50 steps, guidance 6", 50, 6.0, "quality=paper")]
+    cases = {**{f"{n} steps": (n, 1.0) for n in steps}, "50 steps, guidance 6": QUALITY["paper"]}
     with tempfile.TemporaryDirectory() as folder:
         for (task, (metric, options)), seed in itertools.product(TASKS.items(), seeds):
             common = [*options, f"--model={MODELS / backbone}.yaml", "--trainer.precision=32-true", *extra]
@@ -57,9 +58,11 @@ def curve(
             main(["fit", *common, *limit, "--name", name, "--trainer.limit_val_batches=0"])
             adapter = f"--model.init_args.adapter={folder}/{name}/version_0/adapter"
             rows = []
-            for case, n, guidance, sampling in cases:
-                run = f"{name}-{n}-{guidance}"
-                main(["test", *common, adapter, f"--model.init_args.sampling.{sampling}", "--name", run])
+            for case, (n, guidance) in cases.items():
+                run, sampling = f"{name}-{n}-{guidance}", "--model.init_args.sampling"
+                # Both said outright: what a model file sets would win against a quality.
+                chosen = (f"{sampling}.steps={n}", f"{sampling}.guidance={guidance}")
+                main(["test", *common, adapter, *chosen, "--name", run])
                 (file,) = Path(folder).glob(f"{run}/version_0/scores/test/step=*/scores.json")
                 score = json.loads(file.read_text())["scores"][metric]
                 about = {"task": task, "seed": seed, "case": case, "steps": n, "guidance": guidance, "metric": metric}
