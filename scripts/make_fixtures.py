@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
-import av
 import cv2
 import numpy as np
 import tifffile
+from balancing_trial import CAMERAS, TIMES, TRIAL, box, largest, read_video, square_around
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -61,21 +61,15 @@ class Sample:
 
 def build_people(archive: ZipFile, folder: Path) -> str:
     """Padded crops of one person from four cameras, with OpenPose reference labels as COCO keypoints."""
-    trial = "Pose2Sim/S00_Demo_BatchSession/S00_P00_SingleParticipant/S00_P00_T01_BalancingTrial"
-    parts: dict[str, list[tuple[str, int]]] = {"train": [], "test": []}
-    cameras = ("cam01", "cam02", "cam03", "cam04")
-    for camera in cameras:
-        parts["train"] += [(camera, t) for t in range(0, 48, 6)]
-        parts["test"] += [(camera, t) for t in (60, 68, 76, 84, 92, 99)]
-    frames = {camera: _video(archive, f"{trial}/videos/{camera}.mp4") for camera in cameras}
+    frames = {camera: read_video(archive, f"{TRIAL}/videos/{camera}.mp4") for camera in CAMERAS}
     (folder / "images").mkdir()
-    for part, shots in parts.items():
+    for part, times in TIMES.items():
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
-        for camera, t in shots:
-            labels = json.loads(archive.read(f"{trial}/pose/{camera}_json/{camera}.{t:04d}.json"))
+        for camera, t in [(camera, t) for camera in CAMERAS for t in times]:
+            labels = json.loads(archive.read(f"{TRIAL}/pose/{camera}_json/{camera}.{t:04d}.json"))
             name = f"{camera}-{t:03d}.jpg"
-            crop, annotation = _person(frames[camera][t], _largest(labels))
+            crop, annotation = _person(frames[camera][t], largest(labels))
             Image.fromarray(crop).save(folder / "images" / name, quality=92, subsampling=0)
             number = len(images) + (1000 if part == "test" else 1)
             images.append({"id": number, "file_name": name, "height": crop.shape[0], "width": crop.shape[1]})
@@ -90,27 +84,13 @@ def build_people(archive: ZipFile, folder: Path) -> str:
     )
 
 
-def _video(archive: ZipFile, member: str) -> list[NDArray[np.uint8]]:
-    with av.open(io.BytesIO(archive.read(member))) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-
-
-def _largest(labels: dict[str, Any]) -> NDArray[np.float64]:
-    """(17, 3) x, y, confidence of the person with the largest box; BODY_25B begins with the COCO joints."""
-    people = [np.reshape(person["pose_keypoints_2d"], (25, 3))[:17] for person in labels["people"]]
-    return max(people, key=lambda joints: float(np.prod(np.ptp(joints[joints[:, 2] > 0.2, :2], axis=0))))
-
-
 def _person(frame: NDArray[np.uint8], joints: NDArray[np.float64]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """A 192 px square of 1.6 times the person's box, and the annotation in its pixels."""
     seen = joints[:, 2] > 0.2
-    low, high = joints[seen, :2].min(axis=0), joints[seen, :2].max(axis=0)
-    low, high = low - 0.1 * (high - low), high + 0.1 * (high - low)
-    side = round(1.6 * float((high - low).max()))
-    left, top = np.round((low + high) / 2 - side / 2).astype(int).tolist()
-    pad = side
-    framed = cv2.copyMakeBorder(frame, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
-    crop = framed[top + pad : top + pad + side, left + pad : left + pad + side]
+    low, high = box(joints)
+    left, top, side = square_around(joints, 1.6)
+    framed = cv2.copyMakeBorder(frame, side, side, side, side, cv2.BORDER_CONSTANT)
+    crop = framed[top + side : top + 2 * side, left + side : left + 2 * side]
     scale = 192 / side
     points = np.where(seen[:, None], (joints[:, :2] - (left, top)) * scale, 0.0)
     x, y = ((low - (left, top)) * scale).tolist()
@@ -142,7 +122,7 @@ def build_nuclei(archive: ZipFile, folder: Path) -> str:
         ]
         crops = [(name, at) for name, at in crops if (stack[2][at] > 0).mean() > 0.01]
         for name, at in crops[:: max(1, len(crops) // count)][:count]:
-            _save_pair(folder / part, name, image[at], stack[2][at] > 0, ".png")
+            save_pair(folder / part, name, image[at], stack[2][at] > 0, ".png")
     return (
         "Scratch assay, nucleus channel, grey levels 400-2600 as 0-255; training times 0-4, test times 6-9. "
         "Very bright (dying) nuclei are unlabelled."
@@ -157,7 +137,7 @@ def build_cells(archive: ZipFile, folder: Path) -> str:
         for t in times:
             for column in range(3):
                 at = (t, slice(None), slice(192 * column, 192 * column + 192))
-                _save_pair(folder / part, f"t{t}-{column}", image[at], stack[3][at] > 0, ".jpg")
+                save_pair(folder / part, f"t{t}-{column}", image[at], stack[3][at] > 0, ".jpg")
     return "Scratch assay, phase contrast, grey levels 6000-10500 as 0-255; training times 0-4, test times 6-9."
 
 
@@ -169,7 +149,7 @@ def build_dense(archive: ZipFile, folder: Path) -> str:
         for column in range(4):
             at = (slice(128 * row, 128 * row + 128), slice(128 * column, 128 * column + 128))
             part = "train" if row < 2 else "test"
-            _save_pair(folder / part, f"{row}-{column}", _window(image[at], 0, 255), mask[at], ".png")
+            save_pair(folder / part, f"{row}-{column}", _window(image[at], 0, 255), mask[at], ".png")
     return "One 512 px picture: upper half training, lower half test."
 
 
@@ -199,7 +179,8 @@ def _window(pixels: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     return np.round(np.clip((pixels - float(low)) / (high - low), 0, 1) * 255).astype(np.uint8)
 
 
-def _save_pair(folder: Path, name: str, image: NDArray[np.uint8], mask: NDArray[np.bool_], suffix: str) -> None:
+def save_pair(folder: Path, name: str, image: NDArray[np.uint8], mask: NDArray[np.bool_], suffix: str) -> None:
+    """``images/<name><suffix>`` and ``masks/<name>.png``."""
     for kind in ("images", "masks"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     options: dict[str, Any] = {"quality": 92} if suffix == ".jpg" else {"optimize": True}
@@ -212,7 +193,7 @@ POSE2SIM = Wheel(
     "0.8.4",
     "d16e9bbbc38cdd210ff7ce7c4dea91ce4274012f05a27951dd33d4db95588e81",
     "BSD-3-Clause",
-    "Pose2Sim/S00_Demo_BatchSession/S00_P00_SingleParticipant/S00_P00_T01_BalancingTrial/**",
+    f"{TRIAL}/**",
 )
 NDEV = Wheel(
     "ndev-sampledata",
@@ -262,13 +243,13 @@ def fetch(wheel: Wheel, folder: Path) -> Path:
     return found
 
 
-def build(name: str, wheels: Path) -> dict[str, Any]:
+def build(name: str, sample: Sample, wheels: Path) -> dict[str, Any]:
     """Write one data set; returns its manifest entry."""
-    wheel, folder = SETS[name].wheel, SAMPLES / name
+    wheel, folder = sample.wheel, SAMPLES / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     with ZipFile(fetch(wheel, wheels)) as archive:
-        note = SETS[name].build(archive, folder)
+        note = sample.build(archive, folder)
     digests = {path.relative_to(folder).as_posix(): _sha256(path) for path in _files(folder)}
     source = {"package": wheel.package, "version": wheel.version, "sha256": wheel.sha256, "members": wheel.members}
     return {"source": source, "licence": wheel.licence, "note": note, "files": digests}
@@ -282,18 +263,22 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def update_manifest(name: str, entry: dict[str, Any]) -> None:
+    """Put the entry of one set into ``MANIFEST.json``."""
+    file = SAMPLES / "MANIFEST.json"
+    manifest = json.loads(file.read_text()) if file.exists() else {}
+    file.write_text(json.dumps(manifest | {name: entry}, indent=1, sort_keys=True) + "\n")
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheels", type=Path, help="folder with the wheels; downloaded if not given")
     parser.add_argument("--only", choices=SETS, help="build one set and keep the others")
     arguments = parser.parse_args()
-    manifest_file = SAMPLES / "MANIFEST.json"
-    manifest = json.loads(manifest_file.read_text()) if manifest_file.exists() else {}
     with tempfile.TemporaryDirectory() as scratch:
         for name in [arguments.only] if arguments.only else SETS:
-            manifest[name] = build(name, arguments.wheels or Path(scratch))
-    manifest_file.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+            update_manifest(name, build(name, SETS[name], arguments.wheels or Path(scratch)))
 
 
 if __name__ == "__main__":

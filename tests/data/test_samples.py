@@ -32,6 +32,7 @@ SETS = [
     ("cells", lambda: masks("cells"), 15, 12),
     ("nuclei-dense", lambda: masks("nuclei-dense"), 8, 8),
     ("people", people, 32, 24),
+    ("person-masks", lambda: masks("person-masks"), 32, 24),
 ]
 
 
@@ -84,6 +85,21 @@ def test_labelled_joints_lie_in_the_box_and_on_the_person():
         assert shoulders < hips
 
 
+def test_masks_of_a_person_cover_the_joints_that_another_model_found():
+    """Both samples show the same frames, cropped to 1.25 times the same box, at different sizes."""
+    joints, pictures = people(), masks("person-masks")
+    joints.setup("fit")
+    pictures.setup("fit")
+    found = {p.key[:9]: p.target[:, :2] / p.image.shape[0] for p in [*joints.support, *joints.queries("test")]}
+    covered = []
+    for pair in [*pictures.support, *pictures.queries("test")]:
+        shoulders_and_hips = found[pair.key[-9:]][[5, 6, 11, 12]]
+        x, y = (shoulders_and_hips * len(pair.target)).astype(int).T
+        covered += pair.target[y, x].tolist()
+        assert 0.05 < pair.target.mean() < 0.2
+    assert np.mean(covered) > 0.98
+
+
 def test_splits_are_apart_in_time():
     frames = {
         part: {
@@ -92,6 +108,10 @@ def test_splits_are_apart_in_time():
         }
         for part in ("train", "test")
     }
+    masked = {
+        part: {int(f.stem[6:9]) for f in (SAMPLES / "person-masks" / part / "images").iterdir()} for part in frames
+    }
+    assert masked == frames
     assert max(frames["train"]) + 15 <= min(frames["test"])
     for name in ("nuclei", "cells"):
         times = {

@@ -30,7 +30,8 @@ class MaskFolderDataModule(FolderDataModule):
     ``root/{images,masks}``. ``variants`` > 1 mirror, scale, turn and shift picture and mask together.
 
     Args:
-        root: the folder, or ``sample:nuclei``, ``sample:cells`` for data that ship with the package.
+        root: the folder, or ``sample:nuclei``, ``sample:cells``, ``sample:person-masks`` for data that ship with the
+            package.
         num_classes: number of classes, background included, 2-8.
         mask_format: ``black_white`` for one object class drawn in white (two classes only); ``indices`` for pixel
             values that are class indices, with 255 for pixels that neither train nor count.

@@ -30,6 +30,8 @@ ARC = "arc"
 PSNR, IOU, PCK, CELLS = ("psnr_db", "ssim"), ("iou_dataset",), ("pck@0.1",), ("cell_accuracy", "pass@1")
 #: scores of folders of pairs by what their names begin with: pictures, or black-and-white masks
 FOLDERS = {"pairs": PSNR, "masks": IOU}
+#: real pictures and masks that ship with the package, by name of the task
+MASKS = {"nuclei": "sample:nuclei", "person_masks": "sample:person-masks"}
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ class Task:
             return PairsDataModule(root, target="mask" if kind == "masks" else "image", **kwargs)
         if self.row == ARC:
             return ArcDataModule(self.name.removeprefix("arc-"), split="training", **kwargs)
-        if self.name == "nuclei":
-            return MaskFolderDataModule("sample:nuclei", **kwargs)
+        if self.name in MASKS:
+            return MaskFolderDataModule(MASKS[self.name], **kwargs)
         if self.name == "people":
             people = ("sample:people/images", "sample:people/train.json")
             return CocoPoseDataModule(*people, test_annotations="sample:people/test.json", **kwargs)
@@ -87,6 +89,7 @@ TASKS: dict[str, Task] = {
         _task("objects_on_texture", "objects on textures", IOU),
         _task("objects_on_photo", "objects on photos", IOU),
         _task("nuclei", "nuclei (real)", IOU),
+        _task("person_masks", "person (real)", IOU),
         _task("rendered_people", "pose, rendered people", PCK),
         _task("people", "pose, real people", PCK),
         _task("depth", "depth of physics scenes", PSNR),
