@@ -6,7 +6,7 @@ against their SHA-256, and only read as archives: nothing in them is installed o
 crops, contrast) is fixed below; there is no randomness. ``MANIFEST.json`` says what came from where, with the SHA-256
 of every file written; a test compares it with what lies in the package. People, nuclei and cells are split by time, so
 that test pictures are not near-duplicates of training pictures; nuclei-dense by place. One person, one scene, one
-microscope: enough to run and compare on, not a benchmark.
+microscope: enough to run and compare on, not a benchmark. ``make_person_masks.py`` builds person-masks.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ def test_the_full_run_is_complete() -> None:
     assert settings.methods == list(METHODS)
     assert settings.shots == [1, 3, 5, 10, 30]
     assert len(settings.seeds) >= 5
-    assert len({task.row for task in choose_tasks(settings.tasks)}) == 19
+    assert len({task.row for task in choose_tasks(settings.tasks)}) == 20
 
 
 def test_the_rehearsal_is_small() -> None:
