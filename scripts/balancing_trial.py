@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Iterator
 from typing import Any
 from zipfile import ZipFile
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,6 +17,15 @@ TRIAL = "Pose2Sim/S00_Demo_BatchSession/S00_P00_SingleParticipant/S00_P00_T01_Ba
 CAMERAS = ("cam01", "cam02", "cam03", "cam04")
 #: frames of each camera
 TIMES = {"train": range(0, 48, 6), "test": (60, 68, 76, 84, 92, 99)}
+
+
+def people(archive: ZipFile) -> Iterator[tuple[str, str, NDArray[np.uint8], NDArray[np.float64]]]:
+    """Part, name, frame and joints of the person, part by part and camera by camera."""
+    frames = {camera: read_video(archive, f"{TRIAL}/videos/{camera}.mp4") for camera in CAMERAS}
+    for part, times in TIMES.items():
+        for camera, t in [(camera, t) for camera in CAMERAS for t in times]:
+            labels = json.loads(archive.read(f"{TRIAL}/pose/{camera}_json/{camera}.{t:04d}.json"))
+            yield part, f"{camera}-{t:03d}", frames[camera][t], largest(labels)
 
 
 def read_video(archive: ZipFile, member: str) -> list[NDArray[np.uint8]]:
@@ -41,3 +53,9 @@ def square_around(joints: NDArray[np.float64], factor: float) -> tuple[int, int,
     side = round(factor * float((high - low).max()))
     left, top = np.round((low + high) / 2 - side / 2).astype(int).tolist()
     return left, top, side
+
+
+def cut(frame: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+    """A square of the frame, black beyond it."""
+    framed = cv2.copyMakeBorder(frame, side, side, side, side, cv2.BORDER_CONSTANT)
+    return np.ascontiguousarray(framed[top + side : top + 2 * side, left + side : left + 2 * side])

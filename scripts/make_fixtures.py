@@ -28,7 +28,7 @@ from zipfile import ZipFile
 import cv2
 import numpy as np
 import tifffile
-from balancing_trial import CAMERAS, TIMES, TRIAL, box, largest, read_video, square_around
+from balancing_trial import TIMES, TRIAL, box, cut, people, square_around
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -61,19 +61,16 @@ class Sample:
 
 def build_people(archive: ZipFile, folder: Path) -> str:
     """Padded crops of one person from four cameras, with OpenPose reference labels as COCO keypoints."""
-    frames = {camera: read_video(archive, f"{TRIAL}/videos/{camera}.mp4") for camera in CAMERAS}
     (folder / "images").mkdir()
-    for part, times in TIMES.items():
-        images: list[dict[str, Any]] = []
-        annotations: list[dict[str, Any]] = []
-        for camera, t in [(camera, t) for camera in CAMERAS for t in times]:
-            labels = json.loads(archive.read(f"{TRIAL}/pose/{camera}_json/{camera}.{t:04d}.json"))
-            name = f"{camera}-{t:03d}.jpg"
-            crop, annotation = _person(frames[camera][t], largest(labels))
-            Image.fromarray(crop).save(folder / "images" / name, quality=92, subsampling=0)
-            number = len(images) + (1000 if part == "test" else 1)
-            images.append({"id": number, "file_name": name, "height": crop.shape[0], "width": crop.shape[1]})
-            annotations.append({"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, **annotation})
+    labelled: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {part: ([], []) for part in TIMES}
+    for part, name, frame, joints in people(archive):
+        images, annotations = labelled[part]
+        crop, annotation = _person(frame, joints)
+        Image.fromarray(crop).save(folder / "images" / f"{name}.jpg", quality=92, subsampling=0)
+        number = len(images) + (1000 if part == "test" else 1)
+        images.append({"id": number, "file_name": f"{name}.jpg", "height": crop.shape[0], "width": crop.shape[1]})
+        annotations.append({"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, **annotation})
+    for part, (images, annotations) in labelled.items():
         category = {"id": 1, "name": "person", "keypoints": COCO_JOINTS, "skeleton": []}
         content = {"images": images, "annotations": annotations, "categories": [category]}
         (folder / f"{part}.json").write_text(json.dumps(content, indent=0) + "\n")
@@ -89,8 +86,7 @@ def _person(frame: NDArray[np.uint8], joints: NDArray[np.float64]) -> tuple[NDAr
     seen = joints[:, 2] > 0.2
     low, high = box(joints)
     left, top, side = square_around(joints, 1.6)
-    framed = cv2.copyMakeBorder(frame, side, side, side, side, cv2.BORDER_CONSTANT)
-    crop = framed[top + side : top + 2 * side, left + side : left + 2 * side]
+    crop = cut(frame, left, top, side)
     scale = 192 / side
     points = np.where(seen[:, None], (joints[:, :2] - (left, top)) * scale, 0.0)
     x, y = ((low - (left, top)) * scale).tolist()

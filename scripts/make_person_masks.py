@@ -9,7 +9,6 @@ Frames and split are those of ``people``; see ``make_fixtures.py`` for the check
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import cv2
 import make_fixtures as fixtures
 import mediapipe
 import numpy as np
-from balancing_trial import CAMERAS, TIMES, TRIAL, largest, read_video, square_around
+from balancing_trial import cut, people, square_around
 from numpy.typing import NDArray
 
 TOOL = "0.10.21"
@@ -32,29 +31,18 @@ def build_masks(archive: ZipFile, folder: Path) -> str:
     if mediapipe.__version__ != TOOL:
         raise SystemExit(f"mediapipe must be {TOOL}, got {mediapipe.__version__}")
     model = mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1, enable_segmentation=True)
-    for camera in CAMERAS:
-        frames = read_video(archive, f"{TRIAL}/videos/{camera}.mp4")
-        for part, times in TIMES.items():
-            for t in times:
-                labels = json.loads(archive.read(f"{TRIAL}/pose/{camera}_json/{camera}.{t:04d}.json"))
-                picture = person_square(frames[t], largest(labels), 1.6)
-                mask = model.process(picture).segmentation_mask
-                if mask is None:
-                    raise SystemExit(f"{camera}, frame {t}: MediaPipe finds nobody")
-                shown, mask = (shrink(middle(pixels, 1.25 / 1.6)) for pixels in (picture, mask))
-                fixtures.save_pair(folder / part, f"{camera}-{t:03d}", shown, mask > 0.5, ".jpg")
+    for part, name, frame, joints in people(archive):
+        picture = cut(frame, *square_around(joints, 1.6))
+        mask = model.process(picture).segmentation_mask
+        if mask is None:
+            raise SystemExit(f"{name}: MediaPipe finds nobody")
+        shown, mask = (shrink(middle(pixels, 1.25 / 1.6)) for pixels in (picture, mask))
+        fixtures.save_pair(folder / part, name, shown, mask > 0.5, ".jpg")
     return (
         "Balancing trial, frames and split of people; crops of 128 px, 1.25 times the box. Masks are the output of "
         f"MediaPipe Pose {TOOL} (Apache-2.0), full model, above .5: reference masks, not ground truth. People in the "
         "background are not in them."
     )
-
-
-def person_square(frame: NDArray[np.uint8], joints: NDArray[np.float64], factor: float) -> NDArray[np.uint8]:
-    """The square of ``factor`` times the person's box, black beyond the frame."""
-    left, top, side = square_around(joints, factor)
-    framed = cv2.copyMakeBorder(frame, side, side, side, side, cv2.BORDER_CONSTANT)
-    return np.ascontiguousarray(framed[top + side : top + 2 * side, left + side : left + 2 * side])
 
 
 def middle(pixels: NDArray[Any], share: float) -> NDArray[Any]:
