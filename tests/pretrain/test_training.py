@@ -1,29 +1,20 @@
-"""Pretraining modules on tiny configurations: they learn, resume, export and follow the stock pipeline."""
+"""Parts of pretraining on tiny networks: losses fall, tables follow the stock pipeline, the optimiser is Muon."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
-
-import lightning as L
 import numpy as np
 import pytest
 import torch
-import yaml
-from diffusers import AutoencoderKLCogVideoX, CogVideoXImageToVideoPipeline, CogVideoXTransformer3DModel
-from jsonargparse import ArgumentParser
-from lightning.pytorch.callbacks import ModelCheckpoint
-from safetensors.torch import load_file
+from torch import Tensor
 
-from vdmfewshot.pretrain.bank import make_bank
-from vdmfewshot.pretrain.callbacks import ExportWeights
-from vdmfewshot.pretrain.data import LatentBank, LatentData, VAEData, to_unit
+from vdmfewshot.pretrain import transformer, vae
+from vdmfewshot.pretrain.averages import WeightAverage
+from vdmfewshot.pretrain.clock import StageClock, rate_factor
+from vdmfewshot.pretrain.corpus import to_unit
+from vdmfewshot.pretrain.latents import encode_clips
 from vdmfewshot.pretrain.muon import COEFFICIENTS, MuonAdamW, orthogonalize
-from vdmfewshot.pretrain.schedule import wsd
-from vdmfewshot.pretrain.transformer import TransformerPretraining, first_frame_condition, pad_front, rotary
-from vdmfewshot.pretrain.vae import VAEPretraining, build_vae, treat_as_images
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments" / "pretrain"
+from vdmfewshot.pretrain.transformer import DenoisingLoss, build_transformer, first_frame_condition, pad_front, rotary
+from vdmfewshot.pretrain.vae import autoencoder_loss, build_vae
 
 
 @pytest.fixture(autouse=True)
@@ -32,114 +23,81 @@ def _one_thread() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="module")
-def vae_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("vae")
-    build_vae((8, 8, 8)).save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory: pytest.TempPathFactory, vae_folder: Path) -> Path:
-    folder = tmp_path_factory.mktemp("bank")
-    make_bank(vae_folder, folder, size=32, shards=2, per_shard=4)
-    return folder
-
-
-def trainer(folder: Path, steps: int, *callbacks: L.Callback) -> L.Trainer:
-    return L.Trainer(
-        accelerator="cpu", max_steps=steps, max_epochs=-1, logger=False, enable_progress_bar=False,
-        enable_model_summary=False, callbacks=list(callbacks), default_root_dir=folder,
-        enable_checkpointing=any(isinstance(c, ModelCheckpoint) for c in callbacks),
-    )  # fmt: skip
-
-
-def fixed_batch_losses(module: L.LightningModule, batch: torch.Tensor, steps: int) -> list[float]:
-    """Losses of repeated optimiser steps on one batch with the same noise each time."""
-    module.log = module.log_dict = lambda *_, **__: None  # type: ignore[assignment,method-assign]
-    optimizer = module.configure_optimizers()["optimizer"]  # type: ignore[call-overload,index]
+def losses_of(model: torch.nn.Module, groups: list[dict], loss, lr: float, steps: int) -> list[float]:
+    """Losses of repeated optimiser steps with the same noise each time."""
+    optimizer = MuonAdamW(groups, lr=lr)
     losses = []
     for _ in range(steps):
         torch.manual_seed(1)
-        loss = module.training_step(batch, 0)
+        value: Tensor = loss()
         optimizer.zero_grad()
-        loss.backward()
+        value.backward()
         optimizer.step()
-        losses.append(float(loss.detach()))
+        losses.append(float(value.detach()))
     return losses
 
 
-def test_vae_steps_lower_the_loss() -> None:
-    module = VAEPretraining(widths=(8, 8, 8), lr=5e-3)
-    batch = next(iter(VAEData(crop=16, crops=4, batch_size=2, num_workers=0).train_dataloader()))
-    assert batch.shape == (8, 3, 1, 16, 16)
-    losses = fixed_batch_losses(module, batch, 8)
+@pytest.mark.parametrize("last", [False, True])
+def test_autoencoder_steps_lower_the_loss(last: bool) -> None:
+    model = build_vae((8, 8, 8))
+    clips = torch.rand(2, 3, 5 if last else 9, 16, 16) * 2 - 1
+    losses = losses_of(model, vae.muon_groups(model), lambda: autoencoder_loss(model, clips, last), 5e-3, 8)
     assert losses[-1] < losses[0]
 
 
-def test_image_shortcut_equals_the_stock_forward() -> None:
-    vae = build_vae((8, 8, 8)).eval()
-    frame = torch.randn(2, 3, 1, 16, 16)
-    with torch.no_grad():
-        expected = vae.decode(vae.encode(frame).latent_dist.mode()).sample
-        treat_as_images(vae)
-        torch.testing.assert_close(vae.decode(vae.encode(frame).latent_dist.mode()).sample, expected)
+def test_denoiser_steps_lower_the_loss() -> None:
+    model = build_transformer(heads=1, layers=1)
+    latents, objective = torch.randn(4, 4, 16, 8, 8), DenoisingLoss(24, torch.device("cpu"))
 
+    def loss() -> Tensor:
+        return objective(model, latents, 1.0, torch.Generator().manual_seed(2))
 
-def test_bank_holds_the_image_latent_and_the_clip(bank: Path, vae_folder: Path) -> None:
-    shards = sorted(bank.glob("*.safetensors"))
-    assert [load_file(path)["latents"].shape for path in shards] == [(4, 4, 16, 8, 8)] * 2
-    before = [path.stat().st_mtime_ns for path in shards]
-    make_bank(vae_folder, bank, size=32, shards=2, per_shard=4)
-    assert [path.stat().st_mtime_ns for path in shards] == before
-
-
-def test_bank_without_shards_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="make_bank"):
-        next(iter(LatentBank(tmp_path, 2, 0)))
-
-
-def test_transformer_steps_lower_the_loss(bank: Path) -> None:
-    module = TransformerPretraining(heads=1, layers=1, warmup=1, lr=3e-3)
-    losses = fixed_batch_losses(module, next(iter(LatentBank(bank, 4, 0))), 12)
+    losses = losses_of(model, transformer.muon_groups(model), loss, 3e-3, 12)
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_resumed_run_goes_on_where_it_stopped(bank: Path, tmp_path: Path) -> None:
-    def fit(steps: int, folder: Path, resume: Path | None = None) -> TransformerPretraining:
-        torch.manual_seed(3)
-        module = TransformerPretraining(heads=1, layers=1, warmup=1, total_steps=4)
-        torch.manual_seed(4 if resume is None else 5)
-        saver = ModelCheckpoint(folder, every_n_train_steps=2, save_top_k=-1, filename="{step}")
-        trainer(folder, steps, saver).fit(module, LatentData(bank, 2), ckpt_path=resume, weights_only=False)
-        return module
+def test_denoising_loss_is_the_schedulers_velocity() -> None:
+    """A model that answers with zeros has the mean square of the stock scheduler's velocity as its loss."""
+    latents, seen = torch.randn(3, 3, 16, 8, 8), {}
 
-    first = fit(2, tmp_path / "a")
-    saved = torch.load(tmp_path / "a" / "step=2.ckpt", weights_only=True)["state_dict"]
-    torch.testing.assert_close(saved["average.module.proj_out.weight"], first.average.module.proj_out.weight)
-    resumed = fit(4, tmp_path / "a", tmp_path / "a" / "step=2.ckpt")
-    assert resumed.trainer.global_step == 4
-    assert int(resumed.average.n_averaged) == 4
+    def zeros(**inputs: Tensor) -> tuple[Tensor]:
+        seen.update(inputs)
+        return (torch.zeros_like(inputs["hidden_states"][:, :, :16]),)
+
+    objective = DenoisingLoss(24, torch.device("cpu"), unconditional=0.0)
+    loss = objective(zeros, latents, 1.5, torch.Generator().manual_seed(0))
+    clean, steps = latents[:, 1:] * 1.5, seen["timestep"]
+    scheduler = transformer.build_scheduler()
+    alpha = scheduler.alphas_cumprod[steps].float().view(-1, 1, 1, 1, 1)
+    assert (alpha < 1).all()
+    noise = (seen["hidden_states"][:, :, :16] - alpha.sqrt() * clean) / (1 - alpha).sqrt()
+    torch.testing.assert_close(seen["hidden_states"][:, :, :16], scheduler.add_noise(clean, noise, steps).float())
+    torch.testing.assert_close(loss, scheduler.get_velocity(clean, noise, steps).float().square().mean())
+    torch.testing.assert_close(seen["hidden_states"][:, 0, 16:], latents[:, 0] / 1.5)
+    assert not seen["hidden_states"][:, 1:, 16:].any()
 
 
-def test_export_runs_in_the_stock_pipeline(bank: Path, vae_folder: Path, tmp_path: Path) -> None:
-    module = TransformerPretraining(heads=1, layers=1, warmup=1)
-    trainer(tmp_path, 2, ExportWeights(tmp_path)).fit(module, LatentData(bank, 2))
-    prompt = load_file(tmp_path / "prompt_embeds.safetensors")["prompt_embeds"]
-    assert prompt.shape == (1, 4, 64)
-    pipeline = CogVideoXImageToVideoPipeline(
-        tokenizer=None,  # type: ignore[arg-type]
-        text_encoder=None,  # type: ignore[arg-type]
-        vae=AutoencoderKLCogVideoX.from_pretrained(vae_folder),
-        transformer=CogVideoXTransformer3DModel.from_pretrained(tmp_path / "transformer"),
-        scheduler=module.scheduler,
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    video = pipeline(
-        image=torch.zeros(1, 3, 32, 32), prompt_embeds=prompt, height=32, width=32, num_frames=9,
-        num_inference_steps=2, guidance_scale=1.0, output_type="np",
-    ).frames  # fmt: skip
-    assert np.asarray(video).shape == (1, 9, 32, 32, 3)
+def test_first_latent_is_that_of_the_first_frame_alone() -> None:
+    model, clips = build_vae((8, 8, 8)).eval(), torch.rand(3, 3, 9, 16, 16) * 2 - 1
+    latents = encode_clips(model, clips)
+    assert latents.shape == (3, 4, 16, 4, 4)
+    with torch.no_grad():
+        image, video = (model.encode(part).latent_dist.mode().movedim(2, 1) for part in (clips[:, :, :1], clips))
+    torch.testing.assert_close(latents, torch.cat([image, video], 1))
+
+
+def test_average_of_constant_weights_is_them_and_follows_a_change() -> None:
+    model = torch.nn.Linear(2, 2)
+    average = WeightAverage(model)
+    before = model.weight.detach().clone()
+    for _ in range(50):
+        average.update(model)
+    torch.testing.assert_close(average.module.weight, before)
+    with torch.no_grad():
+        model.weight += 1
+    for _ in range(100):
+        average.update(model)
+    assert (average.module.weight - before).min() > 0.9
 
 
 def test_padding_and_condition_follow_cogvideox_1_5() -> None:
@@ -177,23 +135,6 @@ def test_orthogonalize_is_the_plain_newton_schulz_iteration(shape: tuple[int, ..
     torch.testing.assert_close(orthogonalize(matrices), x, atol=2e-4, rtol=1e-3)
 
 
-def test_shifted_timesteps_lean_towards_noise() -> None:
-    uniform, shifted = (TransformerPretraining(heads=1, layers=1, timestep_shift=s) for s in (1.0, 3.0))
-    steps = uniform._timesteps(20_000).float()
-    assert steps.min() >= 0
-    assert steps.max() <= 999
-    assert steps.mean() == pytest.approx(499.5, abs=8)
-    # the median u = 0.5 moves to 3 u / (1 + 2 u) = 0.75
-    assert shifted._timesteps(20_000).float().median() == pytest.approx(750, abs=12)
-
-
-def test_a_resumed_autoencoder_sees_new_clips() -> None:
-    data = VAEData(crop=16, crops=1, batch_size=2, num_workers=0)
-    first = [batch for batch, _ in zip(data.train_dataloader(), range(2), strict=False)]
-    data.trainer = SimpleNamespace(global_step=1)  # type: ignore[assignment]
-    torch.testing.assert_close(next(iter(data.train_dataloader())), first[1])
-
-
 def test_muon_counts_one_step_and_updates_both_groups() -> None:
     model = torch.nn.Linear(4, 4)
     before = [p.clone() for p in model.parameters()]
@@ -203,24 +144,59 @@ def test_muon_counts_one_step_and_updates_both_groups() -> None:
     assert all((a != b).any() for a, b in zip(before, model.parameters(), strict=True))
 
 
-def test_schedule_rises_stays_and_falls() -> None:
-    factor = wsd(100, 10, 0.5, 0.1)
-    assert factor(0) == pytest.approx(0.1)
-    assert factor(30) == pytest.approx(1.0)
-    assert factor(75) == pytest.approx(0.55)
-    assert factor(200) == pytest.approx(0.1)
+def test_shifted_timesteps_lean_towards_noise() -> None:
+    uniform, shifted = (DenoisingLoss(24, torch.device("cpu"), timestep_shift=s) for s in (1.0, 3.0))
+    u = torch.rand(20_000)
+    assert uniform._timesteps(u).min() >= 0
+    assert uniform._timesteps(u).max() <= 999
+    assert uniform._timesteps(u).float().mean() == pytest.approx(499.5, abs=8)
+    # the median u = 0.5 moves to 3 u / (1 + 2 u) = 0.75
+    assert shifted._timesteps(u).float().median() == pytest.approx(750, abs=12)
 
 
-@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_experiments_fit_the_constructors(path: Path) -> None:
-    config = yaml.safe_load(path.read_text())
-    parser = ArgumentParser()
-    parser.add_subclass_arguments(L.LightningModule, "model")
-    parser.add_subclass_arguments(L.LightningDataModule, "data")
-    parser.add_class_arguments(L.Trainer, "trainer")
-    config["model"]["init_args"].pop("init_from", None)
-    built = parser.parse_object({key: config[key] for key in ("model", "data", "trainer")})
-    assert built.model.init_args.total_steps == config["trainer"]["max_steps"]
+def test_adamw_group_is_torchs_adamw() -> None:
+    mine, theirs = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    theirs.load_state_dict(mine.state_dict())
+    first = MuonAdamW([{"params": list(mine.parameters()), "muon": False}], lr=0.1, weight_decay=0.1)
+    second = torch.optim.AdamW(theirs.parameters(), lr=0.1, betas=(0.9, 0.98), weight_decay=0.1)
+    for _ in range(4):
+        inputs = torch.randn(5, 3)
+        for model, optimizer in ((mine, first), (theirs, second)):
+            optimizer.zero_grad()
+            model(inputs).square().sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(mine.weight, theirs.weight, atol=1e-5, rtol=1e-4)
+
+
+def test_muon_group_follows_torchs_muon() -> None:
+    """Torch iterates in bfloat16, so directions agree to a few per cent."""
+    mine, theirs = (torch.nn.Linear(24, 16, bias=False) for _ in range(2))
+    theirs.load_state_dict(mine.state_dict())
+    start = mine.weight.detach().clone()
+    first = MuonAdamW([{"params": [mine.weight], "muon": True}], lr=0.01, muon_scale=1.0, weight_decay=0.0)
+    second = torch.optim.Muon(theirs.parameters(), lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        inputs = torch.randn(64, 24)
+        for model, optimizer in ((mine, first), (theirs, second)):
+            optimizer.zero_grad()
+            (model(inputs) - inputs[:, :16]).square().mean().backward()
+            optimizer.step()
+    moved, expected = mine.weight - start, theirs.weight - start
+    assert (moved - expected).norm() < 0.05 * expected.norm()
+
+
+def test_rate_rises_stays_and_falls() -> None:
+    assert rate_factor(0.0, 0) == pytest.approx(0.01)
+    assert rate_factor(0.01, 500) == pytest.approx(1.0)
+    assert rate_factor(0.05, 3) == pytest.approx(1.0)
+    assert rate_factor(0.8, 500) == pytest.approx(0.51)
+    assert rate_factor(1.5, 500) == pytest.approx(0.02)
+
+
+def test_clock_counts_steps_or_seconds() -> None:
+    assert StageClock(1e9, steps=4).progress(1) == 0.25
+    assert StageClock(0.0).progress(0) >= 1
+    assert StageClock(1e9).progress(10**9) < 1
 
 
 def test_pixels_map_to_minus_one_and_one() -> None:

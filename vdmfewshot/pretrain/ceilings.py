@@ -23,8 +23,7 @@ from vdmfewshot.codecs.mask import MaskCodec
 from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics.keypoint_ap import COCO_SIGMAS
 from vdmfewshot.metrics.pose import oks
-from vdmfewshot.pretrain.corpus import clip
-from vdmfewshot.pretrain.data import to_unit
+from vdmfewshot.pretrain.corpus import clip, to_unit
 from vdmfewshot.pretrain.sources.canvas import HELD_OUT_PHOTOS, Frame, fill, outline, photo_crop, place
 
 VALIDATION_SEED = 999

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 
 from vdmfewshot.pretrain.sources import camera, cuts, grids, light, shapes, walkers
 from vdmfewshot.pretrain.sources.canvas import NUM_FRAMES, Frame, Rng
@@ -68,3 +69,9 @@ def clip(seed: int, index: int, size: int, source: str | None = None) -> Frame:
     frames = SOURCES[source][0](rng, size)
     assert frames.shape == (NUM_FRAMES, size, size, 3), (source, frames.shape)
     return np.ascontiguousarray(frames)
+
+
+def to_unit(frames: Frame) -> torch.Tensor:
+    """Turn uint8 frames (..., T, H, W, 3) into float32 (..., 3, T, H, W) in -1..1."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).float() / 127.5 - 1
+    return pixels.movedim(-1, -4)

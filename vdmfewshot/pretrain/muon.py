@@ -45,6 +45,10 @@ def split_parameters(model: nn.Module, pattern: str) -> list[dict[str, Any]]:
     return [{"params": matrices, "muon": True}, {"params": [p for _, p in named if id(p) not in chosen], "muon": False}]
 
 
+def _gradients(params: list[Tensor]) -> list[Tensor]:
+    return [p.grad for p in params if p.grad is not None]
+
+
 class MuonAdamW(Optimizer):
     """Muon with Nesterov momentum where a group says ``muon``, else AdamW; one rate serves both.
 
@@ -78,32 +82,42 @@ class MuonAdamW(Optimizer):
         return loss
 
     def _muon(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        by_shape: dict[torch.Size, list[Tensor]] = {}
+        """One Muon step; matrices of one shape go through the iteration together."""
+        if not params:
+            return
         for p in params:
-            by_shape.setdefault(p.shape, []).append(p)
-        for shape, same in by_shape.items():
-            directions = []
-            for p in same:
-                assert p.grad is not None
-                average = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                average.lerp_(p.grad, 1 - group["momentum"])
-                directions.append(p.grad.lerp(average, group["momentum"]).flatten(1))
-            updates = orthogonalize(torch.stack(directions))
-            rate = group["lr"] * group["muon_scale"]
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+        grads, momenta = _gradients(params), [self.state[p]["momentum"] for p in params]
+        torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
+        directions = torch._foreach_lerp(grads, momenta, group["momentum"])
+        rate = group["lr"] * group["muon_scale"]
+        by_shape: dict[torch.Size, list[int]] = {}
+        for number, p in enumerate(params):
+            by_shape.setdefault(p.shape, []).append(number)
+        for shape, numbers in by_shape.items():
+            updates = orthogonalize(torch.stack([directions[i].flatten(1) for i in numbers]))
+            same = [params[i] for i in numbers]
+            torch._foreach_mul_(same, 1 - rate * group["weight_decay"])
             scale = 0.2 * max(updates.shape[1:]) ** 0.5 * rate
-            for p, update in zip(same, updates, strict=True):
-                p.mul_(1 - rate * group["weight_decay"]).add_(update.view(shape), alpha=-scale)
+            torch._foreach_add_(same, list(updates.view(-1, *shape).unbind()), alpha=-scale)
 
     def _adamw(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """One AdamW step with few kernels, which is what counts for hundreds of small tensors on a GPU."""
+        if not params:
+            return
         first, second = group["betas"]
         for p in params:
-            assert p.grad is not None
-            state = self.state[p]
-            if not state:
-                state.update(step=0, mean=torch.zeros_like(p), square=torch.zeros_like(p))
-            state["step"] += 1
-            state["mean"].lerp_(p.grad, 1 - first)
-            state["square"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
-            scale = (1 - second ** state["step"]) ** 0.5 / (1 - first ** state["step"])
-            p.mul_(1 - group["lr"] * group["weight_decay"])
-            p.addcdiv_(state["mean"], state["square"].sqrt().add_(1e-8), value=-group["lr"] * scale)
+            if not self.state[p]:
+                self.state[p].update(mean=torch.zeros_like(p), square=torch.zeros_like(p))
+        group["step"] = group.get("step", 0) + 1
+        grads = _gradients(params)
+        means, squares = ([self.state[p][name] for p in params] for name in ("mean", "square"))
+        torch._foreach_lerp_(means, grads, 1 - first)
+        torch._foreach_mul_(squares, second)
+        torch._foreach_addcmul_(squares, grads, grads, 1 - second)
+        scale = (1 - second ** group["step"]) ** 0.5 / (1 - first ** group["step"])
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_add_(roots, 1e-8)
+        torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_addcdiv_(params, means, roots, -group["lr"] * scale)

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from vdmfewshot.backbones import CogVideoX
-from vdmfewshot.pretrain.corpus import clip
-from vdmfewshot.pretrain.data import to_unit
+from vdmfewshot.pretrain.corpus import clip, to_unit
 from vdmfewshot.pretrain.sources.canvas import Frame
 
 VALIDATION_SEED = 998

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import lightning as L
 import torch
-import torch.nn.functional as F
 from diffusers import AutoencoderKLCogVideoX
 from diffusers.models.autoencoders.autoencoder_kl_cogvideox import CogVideoXCausalConv3d, CogVideoXResnetBlock3D
-from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
-from vdmfewshot.pretrain.muon import MuonAdamW, split_parameters
-from vdmfewshot.pretrain.schedule import ema_of, wsd
+from vdmfewshot.pretrain.muon import split_parameters
 
 
 def build_vae(widths: tuple[int, ...] = (16, 32, 64), latent_channels: int = 16) -> AutoencoderKLCogVideoX:
@@ -56,20 +49,6 @@ def build_vae(widths: tuple[int, ...] = (16, 32, 64), latent_channels: int = 16)
     return vae
 
 
-def _single_frame(conv: CogVideoXCausalConv3d, inputs: Tensor, conv_cache: Tensor | None = None) -> Any:
-    """What the causal convolution does to one frame while its backward taps are zero, as a 2-D convolution."""
-    kernel, bias = conv.conv.weight[:, :, -1], conv.conv.bias
-    output = F.conv2d(inputs[:, :, 0], kernel, bias, conv.conv.stride[1:], (conv.height_pad, conv.width_pad))
-    return output.unsqueeze(2), inputs
-
-
-def treat_as_images(vae: AutoencoderKLCogVideoX) -> None:
-    """Make the model run single frames through 2-D convolutions (1.4 times as fast); the look-back taps stay zero."""
-    for module in vae.modules():
-        if isinstance(module, CogVideoXCausalConv3d):
-            module.forward = partial(_single_frame, module)
-
-
 def reconstruction_loss(output: Tensor, target: Tensor, squares: float = 2.0) -> Tensor:
     """L1 + ``squares`` times L2 + half the L1 of the spatial gradients, means over (B, 3, T, H, W)."""
     error = output - target
@@ -77,74 +56,30 @@ def reconstruction_loss(output: Tensor, target: Tensor, squares: float = 2.0) ->
     return error.abs().mean() + squares * error.square().mean() + 0.5 * edges
 
 
-class VAEPretraining(L.LightningModule):
-    """Trains the autoencoder on crops and keeps an average of its weights, which is what gets exported."""
+def autoencoder_loss(
+    vae: AutoencoderKLCogVideoX, clips: Tensor, last: bool = False, kl_weight: float = 2e-4, squares: float = 4.0
+) -> Tensor:
+    """Loss of clips (B, 3, T, h, w) in -1..1 through a sampled latent.
 
-    def __init__(
-        self,
-        widths: tuple[int, ...] = (16, 32, 64),
-        init_from: Path | None = None,
-        images: bool = True,
-        lr: float = 2e-3,
-        final_lr: float = 1e-4,
-        total_steps: int = 10_000,
-        decay_share: float = 0.5,
-        muon_scale: float = 2.0,
-        kl_weight: float = 5e-4,
-        squares: float = 2.0,
-        ema_decay: float = 0.998,
-    ) -> None:
-        """Set up training.
+    Args:
+        vae: The autoencoder, in training.
+        clips: What it is to carry.
+        last: Decode the last latent only, as a still picture, as the one-frame mode does; else the whole clip.
+        kl_weight: Weight of the KL term, per latent value, against a loss per pixel value.
+        squares: Weight of the squared error beside the absolute one; larger favours photos over flat graphics.
+    """
+    posterior = vae.encode(clips).latent_dist
+    mean, logvar = posterior.mean.float(), posterior.logvar.float().clamp(-30, 20)
+    latents = mean + (0.5 * logvar).exp() * torch.randn_like(mean)
+    if last:
+        latents, clips = latents[:, :, -1:], clips[:, :, -1:]
+    output = vae.decode(latents).sample.float()
+    divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+    loss: Tensor = reconstruction_loss(output, clips, squares) + kl_weight * divergence
+    return loss
 
-        Args:
-            widths: Channels at full, half and quarter resolution; ignored with ``init_from``.
-            init_from: Folder of a saved autoencoder to go on from.
-            images: Whether crops hold one frame; then the time taps are left alone, which is faster.
-            lr: Peak learning rate of the AdamW part.
-            final_lr: Learning rate at the end.
-            total_steps: Steps of the schedule.
-            decay_share: Share of the steps over which the rate falls.
-            muon_scale: Ratio of Muon's rate to ``lr``.
-            kl_weight: Weight of the KL term, per latent value, against a loss per pixel value.
-            squares: Weight of the squared error beside the absolute one; larger favours photos over flat graphics.
-            ema_decay: Decay of the weight average.
-        """
-        super().__init__()
-        self.save_hyperparameters()
-        self.vae = build_vae(widths) if init_from is None else AutoencoderKLCogVideoX.from_pretrained(init_from)
-        self.vae.requires_grad_(True).train()
-        self.average = ema_of(self.vae, ema_decay)
-        if images:
-            treat_as_images(self.vae)
 
-    def training_step(self, batch: Tensor, batch_idx: int) -> Tensor:
-        """Reconstruct crops (B, 3, T, h, w) in -1..1 through a sampled latent."""
-        posterior = self.vae.encode(batch).latent_dist
-        output = self.vae.decode(posterior.sample()).sample.float()
-        loss = reconstruction_loss(output, batch, self.hparams["squares"])
-        mean, logvar = posterior.mean.float(), posterior.logvar.float()
-        divergence = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
-        mse = (output.detach() - batch).square().mean()
-        self.log_dict({"loss": loss.detach(), "kl": divergence.detach(), "psnr": 10 * torch.log10(4 / mse),
-                       "latent_std": mean.detach().std()}, prog_bar=True)  # fmt: skip
-        total: Tensor = loss + self.hparams["kl_weight"] * divergence
-        return total
-
-    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
-        """Step, then move the weight average before any checkpoint is written."""
-        super().optimizer_step(*args, **kwargs)
-        self.average.update_parameters(self.vae)
-
-    def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Muon on the inner kernels, AdamW on the rest, with warm-up, plateau and decay."""
-        h = self.hparams
-        groups = split_parameters(self.vae, r"(conv[12]|shortcut|samplers\.0)(\.conv)?\.weight$")
-        optimizer = MuonAdamW(groups, lr=h["lr"], muon_scale=h["muon_scale"], weight_decay=0.0)
-        shape = wsd(h["total_steps"], 50, h["decay_share"], h["final_lr"] / h["lr"])
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, shape), "interval": "step"}}
-
-    def export(self, folder: Path) -> None:
-        """Save the averaged autoencoder in diffusers layout, float32."""
-        vae = AutoencoderKLCogVideoX.from_config(self.vae.config)
-        vae.load_state_dict(self.average.module.state_dict())
-        vae.save_pretrained(folder)
+def muon_groups(vae: AutoencoderKLCogVideoX) -> list[dict[str, Any]]:
+    """Muon for the inner kernels, AdamW for the rest, without weight decay."""
+    groups = split_parameters(vae, r"(conv[12]|shortcut|samplers\.0)(\.conv)?\.weight$")
+    return [{**group, "weight_decay": 0.0} for group in groups]

@@ -1,0 +1,84 @@
+"""What is trained in a run: the autoencoder on crops, then the denoiser on latents."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
+from torch import Tensor
+
+from vdmfewshot.pretrain import transformer, vae
+from vdmfewshot.pretrain.feed import Feed
+from vdmfewshot.pretrain.latents import LatentBatches, encode_clips
+from vdmfewshot.pretrain.loop import Stage
+from vdmfewshot.pretrain.rings import time_lapse
+
+CROP = 32
+"""Side of the autoencoder's crops in pixels."""
+
+
+def autoencoder_stage(model: AutoencoderKLCogVideoX, feed: Feed, rng: torch.Generator, batch: int, new: bool) -> Stage:
+    """Training of the autoencoder on whole clips, on those of the one-frame mode and on single frames.
+
+    Args:
+        model: To be trained.
+        feed: Clips.
+        rng: Draws them and the crops.
+        batch: Crops a step.
+        new: Whether it has learned nothing yet; a trained one moves at a lower rate.
+    """
+    choices = np.random.default_rng(rng.initial_seed() + 1)
+
+    def loss(count: int) -> Tensor:
+        sizes = [size for size, ring in feed.rings.items() if ring.filled]
+        clips = feed.draw(int(choices.choice(sizes)), count, rng)
+        kind = choices.random()
+        if kind < 0.2:
+            clips = clips[:, :, :1]
+        elif kind < 0.5:
+            clips = time_lapse(clips)
+        y, x = (4 * int(choices.integers((clips.shape[-1] - CROP) // 4 + 1)) for _ in range(2))
+        crops = clips[..., y : y + CROP, x : x + CROP].contiguous()
+        return vae.autoencoder_loss(model, crops, last=clips.shape[2] == 5)
+
+    model.requires_grad_(True).train()
+    return Stage("vae", model, loss, vae.muon_groups(model), lr=2e-3 if new else 6e-4, batch=batch, muon_scale=2.0)
+
+
+@torch.no_grad()
+def latent_scale(model: AutoencoderKLCogVideoX, feed: Feed, rng: torch.Generator) -> float:
+    """One over the standard deviation of the latents."""
+    clips = feed.draw(min(feed.rings), 32, rng).to(model.dtype)
+    return round(1 / float(encode_clips(model, clips).float().std()), 3)
+
+
+def denoiser_stage(
+    model: CogVideoXTransformer3DModel,
+    encoder: AutoencoderKLCogVideoX,
+    feed: Feed,
+    rng: torch.Generator,
+    scale: float,
+    lr: float,
+    batch: int,
+    uses: int,
+) -> Stage:
+    """Training of the denoiser.
+
+    Args:
+        model: To be trained.
+        encoder: Frozen.
+        feed: Clips.
+        rng: Draws clips, noise and timesteps.
+        scale: The autoencoder's ``scaling_factor``.
+        lr: Peak rate of the AdamW part.
+        batch: Clips of 64 px a step.
+        uses: How often an encoded batch is used.
+    """
+    batches = LatentBatches(feed, encoder, uses, rng)
+    objective = transformer.DenoisingLoss(model.config.sample_width, rng.device)
+
+    def loss(count: int) -> Tensor:
+        return objective(model, batches.batch(count), scale, rng)
+
+    model.requires_grad_(True).train()
+    return Stage("denoiser", model, loss, transformer.muon_groups(model), lr, batch, forget=batches.forget)
