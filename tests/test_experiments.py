@@ -50,12 +50,6 @@ def test_experiments_parse_and_are_reproducible(name: str, capsys: pytest.Captur
     assert config["trainer"]["max_steps"] > 0
 
 
-@pytest.mark.parametrize("name", names("pretrain"))
-def test_pretraining_parses(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    config = resolve(capsys, "fit", "-c", f"experiments/pretrain/{name}")
-    assert config["model"]["init_args"]["total_steps"] == config["trainer"]["max_steps"]
-
-
 @pytest.mark.parametrize("folder", ["model", "data", "trainer"])
 def test_every_fragment_replaces_that_of_an_experiment(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name in names(folder):
