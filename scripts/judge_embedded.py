@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import warnings
 from pathlib import Path
 
 from diffusers import AutoencoderKLCogVideoX
@@ -34,6 +35,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=100, help="optimiser steps of an adaptation")
     parser.add_argument("--out", type=Path, default=Path("runs/judge"))
     args = parser.parse_args()
+    warnings.filterwarnings("ignore")  # Lightning greets every adaptation with some
     folders = [pipeline_folder(name) for name in args.models]
     if not (args.out / "probe").is_dir():
         write_tasks(args.out / "probe")

@@ -39,9 +39,9 @@ def evaluation() -> np.ndarray:
 
 
 def thumbnails(frames: np.ndarray) -> np.ndarray:
-    """(N, 192) thumbnails of mean 0 and length 1; flat pictures, which all look the same, become 0."""
-    small = [cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(float).ravel() for frame in frames]
-    centred = np.array(small) - np.mean(small, axis=1, keepdims=True)
+    """(N, 192) thumbnails, each channel of mean 0, of length 1; flat pictures, which all look the same, become 0."""
+    small = np.stack([cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(float) for frame in frames])
+    centred = (small - small.mean((1, 2), keepdims=True)).reshape(len(small), -1)
     length = np.linalg.norm(centred, axis=1, keepdims=True)
     return np.where(length > 100, centred / np.maximum(length, 1e-9), 0)
 

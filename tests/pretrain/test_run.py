@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -16,7 +17,9 @@ from safetensors.torch import load_file
 
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.pretrain import shards
+from vdmfewshot.pretrain.clock import StageClock
 from vdmfewshot.pretrain.export import export
+from vdmfewshot.pretrain.loop import Stage, TookTooLong, _time_limit
 from vdmfewshot.pretrain.models import configuration, from_checkpoint
 from vdmfewshot.pretrain.run import Run, Settings, main
 from vdmfewshot.pretrain.transformer import build_transformer
@@ -138,6 +141,31 @@ def test_short_memory_halves_the_batch_and_failures_end_the_run(tmp_path: Path) 
     broken.loop._update = lambda: 1 / 0  # type: ignore[method-assign,assignment]
     with pytest.raises(RuntimeError, match="6 steps failed in a row"):
         broken.go()
+
+
+def test_a_compiler_that_fails_is_done_without(tmp_path: Path) -> None:
+    class Stubborn(torch.nn.Module):
+        def compile(self, *_: object, **__: object) -> None:
+            raise NotImplementedError("no back end")
+
+    job = Run(Settings(tmp_path, steps=(0, 1), **TINY))
+    run_stage = job.loop.run
+
+    def with_compiler(stage: Stage, clock: StageClock) -> None:
+        stage.blocks = [Stubborn()]
+        job.loop.warm_up(stage)
+        run_stage(stage, clock)
+
+    job.loop.run = with_compiler  # type: ignore[method-assign]
+    job.go()
+    assert job.loop.step == 1
+    assert "the compiler is off from now on: NotImplementedError: no back end" in (tmp_path / "log.txt").read_text()
+
+
+def test_the_time_limit_gets_through_code_that_catches_errors() -> None:
+    with pytest.raises(TookTooLong, match=r"more than 0.05 s"), _time_limit(0.05), contextlib.suppress(Exception):
+        time.sleep(5)
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from vdmfewshot.pretrain.sources import camera, cuts, grids, light, shapes, walkers
+from vdmfewshot.pretrain.sources import camera, cuts, editors, games, grids, light, shapes, walkers
 from vdmfewshot.pretrain.sources.canvas import NUM_FRAMES, Frame, Rng
 
 Source = Callable[[Rng, int], Frame]
@@ -45,6 +45,23 @@ SOURCES: dict[str, tuple[Source, float]] = {
     "fine_boards": (grids.fine_boards, 0.3),
     "walkers": (walkers.walkers, 0.8),
     "chains": (walkers.chains, 0.3),
+    "palette_swap": (editors.palette_swap, 0.8),
+    "false_colors": (editors.false_colors, 0.5),
+    "warp": (editors.warp, 0.6),
+    "focus": (editors.focus, 0.4),
+    "brush": (editors.brush, 0.4),
+    "paint_bucket": (editors.paint_bucket, 0.4),
+    "slides": (editors.slides, 0.3),
+    "highlight": (editors.highlight, 0.6),
+    "ink": (editors.ink, 0.3),
+    "falling_pieces": (games.falling_pieces, 0.4),
+    "snake": (games.snake, 0.4),
+    "crates": (games.crates, 0.4),
+    "rays": (games.rays, 0.4),
+    "swaps": (games.swaps, 0.4),
+    "scrolling_world": (games.scrolling_world, 0.3),
+    "coins": (games.coins, 0.3),
+    "gauges": (games.gauges, 0.3),
 }
 """Every source with its share of the mixture."""
 

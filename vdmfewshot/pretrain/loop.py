@@ -7,7 +7,7 @@ import math
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,19 +23,23 @@ MOST_FAILURES = 6
 CLIP_NORM = 1.0
 
 
+class TookTooLong(BaseException):
+    """Raised by `_time_limit`; no Exception, since a compiler that catches its own errors must not catch this."""
+
+
 @contextlib.contextmanager
-def _time_limit(seconds: int) -> Iterator[None]:
-    """Raise TimeoutError in the block after some seconds; in the main thread only."""
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TookTooLong` in the block after some seconds, and again every five; in the main thread only."""
 
     def ring(*_: object) -> None:
-        raise TimeoutError(f"took more than {seconds} s")
+        raise TookTooLong(f"more than {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
     try:
         yield
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
 
@@ -52,6 +56,7 @@ class Stage:
         batch: Clips a step.
         muon_scale: Ratio of Muon's rate to ``lr``.
         forget: Frees what a smaller batch or a restart has no use for.
+        blocks: Parts of the model of one kind, which are compiled once for all of them.
     """
 
     name: str
@@ -62,6 +67,7 @@ class Stage:
     batch: int
     muon_scale: float = 4.0
     forget: Callable[[], None] = lambda: None
+    blocks: Sequence[nn.Module] = ()
     average: WeightAverage = field(init=False)
     optimizer: MuonAdamW = field(init=False)
 
@@ -96,6 +102,7 @@ class Loop:
         save: Callable[[Stage], None],
         log: Callable[[str], None],
         step: int = 0,
+        bf16: bool = False,
     ) -> None:
         """Wire the loop.
 
@@ -105,7 +112,9 @@ class Loop:
             save: Writes a checkpoint.
             log: Takes a line.
             step: Steps of earlier runs.
+            bf16: Calculate in bfloat16 where autocast does; weights stay float32.
         """
+        self.bf16 = bf16
         self.device, self.between, self.save, self.log, self.step = device, between, save, log, step
         self.stopped = False
         self.eager = False
@@ -132,15 +141,16 @@ class Loop:
         self._report(self.between())
         self._checkpoint()
 
-    def warm_up(self, stage: Stage, seconds: int = 60) -> None:
+    def warm_up(self, stage: Stage, seconds: float = 60) -> None:
         """Compile the model's blocks, or go on without if that fails or takes too long."""
         since = time.monotonic()
         try:
             with _time_limit(seconds):
-                stage.model.compile_repeated_blocks()  # type: ignore[operator]
+                for block in stage.blocks:
+                    block.compile()
                 for _ in range(12):  # all kinds of batches, very likely
                     self._backward(stage)
-        except Exception as error:
+        except (Exception, TookTooLong) as error:
             self._no_compiler(f"{type(error).__name__}: {error}")
         stage.optimizer.zero_grad()
         self.log(f"compiled in {time.monotonic() - since:.0f} s" if not self.eager else "not compiled")
@@ -175,7 +185,7 @@ class Loop:
 
     def _backward(self, stage: Stage) -> Tensor:
         stage.optimizer.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             loss = stage.loss(stage.batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from vdmfewshot.pretrain import models, shards
-from vdmfewshot.pretrain.clock import StageClock, process_age
+from vdmfewshot.pretrain.clock import StageClock, bf16_is_fast, process_age
 from vdmfewshot.pretrain.feed import Feed
 from vdmfewshot.pretrain.loop import Loop, Stage
 from vdmfewshot.pretrain.renderers import RenderPool
-from vdmfewshot.pretrain.stages import autoencoder_stage, denoiser_stage, latent_scale
+from vdmfewshot.pretrain.stages import autoencoder_stage, carried, denoiser_stage, latent_scale
 
 SIZES = {64: 0.85, 96: 0.15}
 """Sides of the rendered clips in pixels, and their shares."""
@@ -125,7 +125,8 @@ class Run:
         torch.manual_seed(seed)
         self.rng = torch.Generator(self.device).manual_seed(seed)
         self.feed = Feed(self.pool, self.device, settings.pick(settings.ring_gib, 0, 0.5), settings.redraws)
-        self.loop = Loop(self.device, self.feed.take, self.save, self.log, self.state["step"])
+        self.bf16 = bf16_is_fast(self.device)
+        self.loop = Loop(self.device, self.feed.take, self.save, self.log, self.state["step"], self.bf16)
 
     def log(self, line: str) -> None:
         """Print a line and add it to ``log.txt``."""
@@ -147,12 +148,10 @@ class Run:
         """Train both networks."""
         before = {number: signal.signal(number, self.stop) for number in (signal.SIGTERM, signal.SIGINT)}
         settings = asdict(self.settings)
-        self.log(
-            f"{self.device}, torch {torch.__version__}, {len(self.pool.processes)} renderers, step {self.state['step']}"
-        )
-        self.log(
-            ", ".join(f"{name} {settings[name]}" for name in ("budget", "seed", "vae_from", "denoiser_from", "resume"))
-        )
+        precision = "bfloat16" if self.bf16 else "float32"
+        self.log(f"{self.device}, torch {torch.__version__}, {precision}, {len(self.pool.processes)} renderers")
+        shown = ("budget", "seed", "vae_from", "denoiser_from", "resume")
+        self.log(", ".join(f"{name} {settings[name]}" for name in shown) + f", step {self.state['step']}")
         try:
             self.train_vae()
             if not self.loop.stopped:
@@ -174,21 +173,32 @@ class Run:
         left = 1 - self.state["vae_progress"]
         steps = None if settings.steps is None else settings.steps[0]
         if settings.vae_share > 0 and left > 0 and steps != 0:
-            self.feed.fill()
-            batch = int(settings.pick(settings.vae_batch, 192, 8))
-            stage = autoencoder_stage(self.vae, self.feed, self.rng, batch, settings.vae_from == "scratch")
-            if self.tensors:
-                models.restore("vae", self.vae, stage.average, self.tensors)
-            clock = StageClock(left * settings.vae_share * self.seconds_left(), steps)
-            self.base, self.clock = self.state["vae_progress"], clock
-            self.loop.run(stage, clock)
-            self.state["vae_progress"] = self._vae_progress(stage)
-            self.vae.load_state_dict(stage.average.module.state_dict())
+            self._vae_stage(left * settings.vae_share * self.seconds_left(), steps)
         # What is exported is what the denoiser learns from: bfloat16 weights.
-        self.vae.to(torch.bfloat16 if settings.cuda else torch.float32).requires_grad_(False).eval()
-        if not settings.cuda:
-            for parameter in self.vae.parameters():
-                parameter.data.copy_(parameter.data.bfloat16())
+        self.vae.to(torch.bfloat16).requires_grad_(False).eval()
+        self.vae.to(torch.bfloat16 if self.bf16 else torch.float32)
+
+    def _vae_stage(self, seconds: float, steps: int | None) -> None:
+        settings = self.settings
+        count = 64 if settings.cuda else 8
+        before = carried(self.vae, count)
+        start = {name: tensor.clone() for name, tensor in self.vae.state_dict().items()}
+        self.feed.fill()
+        stage = autoencoder_stage(
+            self.vae, self.feed, self.rng, int(settings.pick(settings.vae_batch, 192, 8)),
+            64 if settings.cuda else 32, settings.vae_from == "scratch",
+        )  # fmt: skip
+        if self.tensors:
+            models.restore("vae", self.vae, stage.average, self.tensors)
+        self.base, self.clock = self.state["vae_progress"], StageClock(seconds, steps)
+        self.loop.run(stage, self.clock)
+        self.state["vae_progress"] = self._vae_progress(stage)
+        self.vae.load_state_dict(stage.average.module.state_dict())
+        after = carried(self.vae.eval(), count)
+        self.log(f"autoencoder: {before:.2f} dB before, {after:.2f} dB after")
+        if after < before and not self.loop.stopped:
+            self.vae.load_state_dict(start)
+            self.log("it stays what it was")
 
     def train_denoiser(self) -> None:
         """Train the denoiser until the budget ends."""

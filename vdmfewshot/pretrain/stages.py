@@ -8,23 +8,24 @@ from diffusers import AutoencoderKLCogVideoX, CogVideoXTransformer3DModel
 from torch import Tensor
 
 from vdmfewshot.pretrain import transformer, vae
+from vdmfewshot.pretrain.corpus import clip, to_unit
 from vdmfewshot.pretrain.feed import Feed
 from vdmfewshot.pretrain.latents import LatentBatches, encode_clips
 from vdmfewshot.pretrain.loop import Stage
 from vdmfewshot.pretrain.rings import time_lapse
 
-CROP = 32
-"""Side of the autoencoder's crops in pixels."""
 
-
-def autoencoder_stage(model: AutoencoderKLCogVideoX, feed: Feed, rng: torch.Generator, batch: int, new: bool) -> Stage:
+def autoencoder_stage(
+    model: AutoencoderKLCogVideoX, feed: Feed, rng: torch.Generator, batch: int, crop: int, new: bool
+) -> Stage:
     """Training of the autoencoder on whole clips, on those of the one-frame mode and on single frames.
 
     Args:
         model: To be trained.
         feed: Clips.
-        rng: Draws them and the crops.
+        rng: Draws them.
         batch: Crops a step.
+        crop: Side of the crops in pixels, a multiple of 4.
         new: Whether it has learned nothing yet; a trained one moves at a lower rate.
     """
     choices = np.random.default_rng(rng.initial_seed() + 1)
@@ -37,12 +38,23 @@ def autoencoder_stage(model: AutoencoderKLCogVideoX, feed: Feed, rng: torch.Gene
             clips = clips[:, :, :1]
         elif kind < 0.5:
             clips = time_lapse(clips)
-        y, x = (4 * int(choices.integers((clips.shape[-1] - CROP) // 4 + 1)) for _ in range(2))
-        crops = clips[..., y : y + CROP, x : x + CROP].contiguous()
+        y, x = (4 * int(choices.integers((clips.shape[-1] - crop) // 4 + 1)) for _ in range(2))
+        crops = clips[..., y : y + crop, x : x + crop].contiguous()
         return vae.autoencoder_loss(model, crops, last=clips.shape[2] == 5)
 
     model.requires_grad_(True).train()
     return Stage("vae", model, loss, vae.muon_groups(model), lr=2e-3 if new else 6e-4, batch=batch, muon_scale=2.0)
+
+
+@torch.no_grad()
+def carried(model: AutoencoderKLCogVideoX, count: int, seed: int = 999) -> float:
+    """PSNR in dB of clips that no training sees and of their one-frame mode, decoded as it decodes, both alike."""
+    clips = to_unit(np.stack([clip(seed, i, 64) for i in range(count)])).to(model.device, model.dtype)
+    lapse = time_lapse(clips)
+    whole = model.decode(model.encode(clips).latent_dist.mode()).sample
+    last = model.decode(model.encode(lapse).latent_dist.mode()[:, :, -1:]).sample
+    errors = [(a.clamp(-1, 1) - b).float().square().mean() for a, b in ((whole, clips), (last, clips[:, :, -1:]))]
+    return float((10 * torch.log10(4 / torch.stack(errors))).mean())
 
 
 @torch.no_grad()
@@ -81,4 +93,13 @@ def denoiser_stage(
         return objective(model, batches.batch(count), scale, rng)
 
     model.requires_grad_(True).train()
-    return Stage("denoiser", model, loss, transformer.muon_groups(model), lr, batch, forget=batches.forget)
+    return Stage(
+        "denoiser",
+        model,
+        loss,
+        transformer.muon_groups(model),
+        lr,
+        batch,
+        forget=batches.forget,
+        blocks=list(model.transformer_blocks),
+    )
