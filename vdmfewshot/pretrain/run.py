@@ -180,7 +180,7 @@ class Run:
 
     def _vae_stage(self, seconds: float, steps: int | None) -> None:
         settings = self.settings
-        count = 64 if settings.cuda else 8
+        count = 64 if settings.cuda else 4
         before = carried(self.vae, count)
         start = {name: tensor.clone() for name, tensor in self.vae.state_dict().items()}
         self.feed.fill()
