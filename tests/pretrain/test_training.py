@@ -12,7 +12,7 @@ from vdmfewshot.pretrain.averages import WeightAverage
 from vdmfewshot.pretrain.clock import StageClock, rate_factor
 from vdmfewshot.pretrain.corpus import to_unit
 from vdmfewshot.pretrain.latents import encode_clips
-from vdmfewshot.pretrain.muon import COEFFICIENTS, MuonAdamW, orthogonalize
+from vdmfewshot.pretrain.muon import COEFFICIENTS, MuonAdamW, orthogonalize, orthogonalize_bf16
 from vdmfewshot.pretrain.transformer import DenoisingLoss, build_transformer, first_frame_condition, pad_front, rotary
 from vdmfewshot.pretrain.vae import autoencoder_loss, build_vae
 
@@ -133,6 +133,7 @@ def test_orthogonalize_is_the_plain_newton_schulz_iteration(shape: tuple[int, ..
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     torch.testing.assert_close(orthogonalize(matrices), x, atol=2e-4, rtol=1e-3)
+    assert (orthogonalize_bf16(matrices) - x).norm() < 0.05 * x.norm()
 
 
 def test_muon_counts_one_step_and_updates_both_groups() -> None:

@@ -56,6 +56,7 @@ class Stage:
         batch: Clips a step.
         muon_scale: Ratio of Muon's rate to ``lr``.
         forget: Frees what a smaller batch or a restart has no use for.
+        bf16: Calculate in bfloat16 where autocast does; weights stay float32.
         blocks: Parts of the model of one kind, which are compiled once for all of them.
     """
 
@@ -67,13 +68,14 @@ class Stage:
     batch: int
     muon_scale: float = 4.0
     forget: Callable[[], None] = lambda: None
+    bf16: bool = False
     blocks: Sequence[nn.Module] = ()
     average: WeightAverage = field(init=False)
     optimizer: MuonAdamW = field(init=False)
 
     def __post_init__(self) -> None:
         """Make optimiser and average."""
-        self.optimizer = MuonAdamW(self.groups, lr=self.lr, muon_scale=self.muon_scale)
+        self.optimizer = MuonAdamW(self.groups, lr=self.lr, muon_scale=self.muon_scale, bf16=self.bf16)
         self.average = WeightAverage(self.model)
 
     def weights(self) -> list[Tensor]:
@@ -102,7 +104,6 @@ class Loop:
         save: Callable[[Stage], None],
         log: Callable[[str], None],
         step: int = 0,
-        bf16: bool = False,
     ) -> None:
         """Wire the loop.
 
@@ -112,9 +113,7 @@ class Loop:
             save: Writes a checkpoint.
             log: Takes a line.
             step: Steps of earlier runs.
-            bf16: Calculate in bfloat16 where autocast does; weights stay float32.
         """
-        self.bf16 = bf16
         self.device, self.between, self.save, self.log, self.step = device, between, save, log, step
         self.stopped = False
         self.eager = False
@@ -185,7 +184,7 @@ class Loop:
 
     def _backward(self, stage: Stage) -> Tensor:
         stage.optimizer.zero_grad()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=stage.bf16):
             loss = stage.loss(stage.batch)
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
@@ -198,6 +197,8 @@ class Loop:
         rate = self.seen / max(1e-9, now - self.reported)
         progress = min(1.0, self.clock.progress(self.steps))
         lr = self.stage.optimizer.param_groups[0]["lr"]
+        if self.device.type == "cuda":
+            note += f"  {torch.cuda.max_memory_allocated() / 2**30:.0f} GiB"
         self.log(f"{self.stage.name} {100 * progress:3.0f} %  step {self.step}  loss {loss:.4f}  {rate:.0f} clips/s  "
                  f"batch {self.stage.batch}  rate {lr:.1e}  {note}")  # fmt: skip
         self.losses, self.seen, self.reported = [], 0, now

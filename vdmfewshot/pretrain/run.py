@@ -126,7 +126,7 @@ class Run:
         self.rng = torch.Generator(self.device).manual_seed(seed)
         self.feed = Feed(self.pool, self.device, settings.pick(settings.ring_gib, 0, 0.5), settings.redraws)
         self.bf16 = bf16_is_fast(self.device)
-        self.loop = Loop(self.device, self.feed.take, self.save, self.log, self.state["step"], self.bf16)
+        self.loop = Loop(self.device, self.feed.take, self.save, self.log, self.state["step"])
 
     def log(self, line: str) -> None:
         """Print a line and add it to ``log.txt``."""
@@ -186,7 +186,7 @@ class Run:
         self.feed.fill()
         stage = autoencoder_stage(
             self.vae, self.feed, self.rng, int(settings.pick(settings.vae_batch, 192, 8)),
-            64 if settings.cuda else 32, settings.vae_from == "scratch",
+            64 if settings.cuda else 32, settings.vae_from == "scratch", self.bf16,
         )  # fmt: skip
         if self.tensors:
             models.restore("vae", self.vae, stage.average, self.tensors)
@@ -215,7 +215,7 @@ class Run:
         model.to(self.device)
         stage = denoiser_stage(
             model, self.vae, self.feed, self.rng, self.state["scaling_factor"], settings.lr,
-            int(settings.pick(settings.batch, 512, 16)), int(settings.pick(settings.uses, 3, 4)),
+            int(settings.pick(settings.batch, 512, 16)), int(settings.pick(settings.uses, 3, 4)), self.bf16,
         )  # fmt: skip
         if "denoiser" in self.state:
             models.restore("denoiser", model, stage.average, self.tensors)

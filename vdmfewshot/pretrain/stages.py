@@ -16,7 +16,7 @@ from vdmfewshot.pretrain.rings import time_lapse
 
 
 def autoencoder_stage(
-    model: AutoencoderKLCogVideoX, feed: Feed, rng: torch.Generator, batch: int, crop: int, new: bool
+    model: AutoencoderKLCogVideoX, feed: Feed, rng: torch.Generator, batch: int, crop: int, new: bool, bf16: bool
 ) -> Stage:
     """Training of the autoencoder on whole clips, on those of the one-frame mode and on single frames.
 
@@ -27,6 +27,7 @@ def autoencoder_stage(
         batch: Crops a step.
         crop: Side of the crops in pixels, a multiple of 4.
         new: Whether it has learned nothing yet; a trained one moves at a lower rate.
+        bf16: Calculate in bfloat16.
     """
     choices = np.random.default_rng(rng.initial_seed() + 1)
 
@@ -43,7 +44,8 @@ def autoencoder_stage(
         return vae.autoencoder_loss(model, crops, last=clips.shape[2] == 5)
 
     model.requires_grad_(True).train()
-    return Stage("vae", model, loss, vae.muon_groups(model), lr=2e-3 if new else 6e-4, batch=batch, muon_scale=2.0)
+    groups, lr = vae.muon_groups(model), 2e-3 if new else 6e-4
+    return Stage("vae", model, loss, groups, lr=lr, batch=batch, muon_scale=2.0, bf16=bf16)
 
 
 @torch.no_grad()
@@ -73,6 +75,7 @@ def denoiser_stage(
     lr: float,
     batch: int,
     uses: int,
+    bf16: bool,
 ) -> Stage:
     """Training of the denoiser.
 
@@ -85,6 +88,7 @@ def denoiser_stage(
         lr: Peak rate of the AdamW part.
         batch: Clips of 64 px a step.
         uses: How often an encoded batch is used.
+        bf16: Calculate in bfloat16.
     """
     batches = LatentBatches(feed, encoder, uses, rng)
     objective = transformer.DenoisingLoss(model.config.sample_width, rng.device)
@@ -94,12 +98,6 @@ def denoiser_stage(
 
     model.requires_grad_(True).train()
     return Stage(
-        "denoiser",
-        model,
-        loss,
-        transformer.muon_groups(model),
-        lr,
-        batch,
-        forget=batches.forget,
-        blocks=list(model.transformer_blocks),
-    )
+        "denoiser", model, loss, transformer.muon_groups(model), lr, batch,
+        forget=batches.forget, bf16=bf16, blocks=list(model.transformer_blocks),
+    )  # fmt: skip
