@@ -44,7 +44,8 @@ for attempt in 1 2 3 4 5; do
   "$python" -m vdmfewshot.pretrain.run --out "$out" --budget "$left" "$@" "${again[@]}" &
   child=$!
   trap 'kill -TERM $child 2>/dev/null' TERM INT
-  while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done
+  wait "$child"; code=$?
+  while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done # a trapped signal ends the first wait
   if [ "$code" -eq 0 ] || [ "$code" -eq 2 ]; then break; fi
   echo "attempt $attempt ended with $code after $((SECONDS - started)) s" | tee -a "$out/log.txt"
   again=(--compile false)

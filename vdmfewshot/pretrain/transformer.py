@@ -104,7 +104,12 @@ class DenoisingLoss:
     """Velocity loss of latents; small tables are kept on the device."""
 
     def __init__(
-        self, grid: int, device: torch.device, timestep_shift: float = 1.5, unconditional: float = 0.1
+        self,
+        grid: int,
+        device: torch.device,
+        timestep_shift: float = 1.5,
+        lapse_shift: float = 3.0,
+        unconditional: float = 0.1,
     ) -> None:
         """Prepare the tables.
 
@@ -113,9 +118,11 @@ class DenoisingLoss:
             device: Where the loss is computed.
             timestep_shift: Above one, more of the timesteps are noisy ones, in which the layout of a frame is decided
                 (Esser et al. 2024, section 5.3.2).
+            lapse_shift: The same for clips of the one-frame mode, which are adapted and sampled where noise is highest.
             unconditional: Share of clips that see a zero prompt, for classifier-free guidance.
         """
-        self.grid, self.device, self.shift, self.unconditional = grid, device, timestep_shift, unconditional
+        self.grid, self.device, self.unconditional = grid, device, unconditional
+        self.shift, self.lapse_shift = timestep_shift, lapse_shift
         self.alphas = build_scheduler().alphas_cumprod.float().to(device)
         self.prompt = fixed_prompt().to(device)
         self.ofs = torch.full((1,), OFS, device=device)
@@ -133,7 +140,7 @@ class DenoisingLoss:
         clean = pad_front(latents[:, 1:].float() * scale)
         condition = first_frame_condition(latents[:, 0].float() / scale, clean.shape[1])
         draws = torch.rand(2, len(clean), generator=rng, device=self.device)
-        steps = self._timesteps(draws[0])
+        steps = self._timesteps(draws[0], self.lapse_shift if clean.shape[1] == 2 else self.shift)
         noise = torch.randn(clean.shape, generator=rng, device=self.device)
         alpha, sigma = (
             root.view(-1, 1, 1, 1, 1) for root in (self.alphas[steps].sqrt(), (1 - self.alphas[steps]).sqrt())
@@ -150,9 +157,9 @@ class DenoisingLoss:
         loss: Tensor = (output.float() - (alpha * noise - sigma * clean)).square().mean()
         return loss
 
-    def _timesteps(self, u: Tensor) -> Tensor:
+    def _timesteps(self, u: Tensor, shift: float) -> Tensor:
         """Integer timesteps of uniform numbers (B,)."""
-        shifted = self.shift * u / (1 + (self.shift - 1) * u)
+        shifted = shift * u / (1 + (shift - 1) * u)
         return (len(self.alphas) * shifted).long().clamp(max=len(self.alphas) - 1)
 
     def _rotary(self, clean: Tensor) -> tuple[Tensor, Tensor]:
