@@ -11,6 +11,8 @@
 # 3. Anywhere: a model folder out of them, and whether it is better than the one that ships:
 #      python -m vdmfewshot.pretrain.export results runs/new
 #      python scripts/judge_embedded.py embedded runs/new
+# A first look at a new machine: OUT=results scripts/pretrain_gpu.sh 75 shows in log.txt whether it compiles, how many clips
+# a second it trains on and renders, and how much memory it takes (--batch, --vae_batch, --ring_gib).
 # To go on from a model: write it over vdmfewshot/backbones/embedded, then
 #      OUT=results scripts/pretrain_gpu.sh 540 --vae_from embedded --vae_share 0 --denoiser_from embedded
 # To go on from a checkpoint itself (same, with the weights between the averages): --resume FOLDER.

@@ -221,7 +221,7 @@ class Run:
             models.restore("denoiser", model, stage.average, self.tensors)
         self.log(f"denoiser of {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters")
         if settings.compile and settings.cuda:
-            self.loop.warm_up(stage)
+            self.loop.warm_up(stage, min(60.0, 0.15 * self.seconds_left()))
         steps = None if settings.steps is None else settings.steps[1]
         self.loop.run(stage, StageClock(self.seconds_left(), steps))
 
