@@ -12,6 +12,7 @@ import torch
 
 from vdmfewshot.evidence.pictures import MAPS
 from vdmfewshot.pretrain.corpus import SOURCES, clip
+from vdmfewshot.pretrain.feed import Feed
 from vdmfewshot.pretrain.renderers import BLOCK, RenderPool, block_size, render_block
 from vdmfewshot.pretrain.rings import ClipRing, augmented, time_lapse
 
@@ -49,6 +50,18 @@ def test_a_process_that_dies_does_not_stop_the_others() -> None:
         assert len(collect(pool, 12)) >= 12
     finally:
         pool.close()
+
+
+def test_without_any_process_clips_are_rendered_here() -> None:
+    pool = RenderPool(3, {32: 1.0}, workers=1)
+    for process in pool.processes:
+        process.kill()
+        process.join()
+    feed = Feed(pool, CPU, 0.001, redraws=1)
+    feed.fill(patience=0.0)
+    assert feed.rings[32].filled >= BLOCK
+    assert feed.draw(32, 2, torch.Generator().manual_seed(0)).shape == (2, 3, 9, 32, 32)
+    pool.close()
 
 
 def test_a_ring_keeps_the_latest() -> None:

@@ -52,15 +52,16 @@ class Feed:
         for block in self.pool.poll():
             self.rings[block.shape[2]].add(block)
 
-    def fill(self) -> None:
-        """Wait until there are some clips of the smallest size."""
-        least = min(ENOUGH[self.device.type], len(self.rings[min(self.rings)].clips))
-        since = time.monotonic()
-        while self.rings[min(self.rings)].filled < least:
+    def fill(self, patience: float = 30.0) -> None:
+        """Wait until there are some clips of the smallest size; after a while a few will do, or are rendered here."""
+        ring, since = self.rings[min(self.rings)], time.monotonic()
+        least = min(ENOUGH[self.device.type], len(ring.clips))
+        while ring.filled < least:
             self._add()
             time.sleep(0.002)
-            if time.monotonic() - since > 120 and self.rings[min(self.rings)].filled:
-                break
+            if time.monotonic() - since > patience:
+                least = 1
+                self.pool.inline = self.pool.inline or not ring.filled
 
     def draw(self, size: int, count: int, rng: torch.Generator) -> Tensor:
         """``count`` changed clips (count, 3, 9, S, S) in -1..1."""

@@ -65,6 +65,7 @@ class RenderPool:
     Attributes:
         next_block: First block that nobody has been asked for: the position in the corpus.
         rendered: Clips handed out.
+        inline: Whether clips are rendered in this process, when asked.
     """
 
     def __init__(self, seed: int, sizes: Mapping[int, float], workers: int, first_block: int = 0) -> None:
