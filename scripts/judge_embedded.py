@@ -4,7 +4,7 @@ python scripts/judge_embedded.py embedded runs/new
 python scripts/judge_embedded.py embedded runs/new --tasks nuclei invert --steps 50
 
 About three minutes a model on one core; finished results in --out are kept. Adaptation is in the one-frame mode, with
-support sets of five pairs, the same for all models. Scores of one support set differ from those of another by a decibel or
+support sets of five pairs, the same for all models. Scores of one support set differ from another one by a decibel or
 some hundredths: ask --seeds 0 1 2 3 before a model is believed to be better.
 """
 
