@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.models import MODELS
-from vdmfewshot.cli import main
-from vdmfewshot.sampling import QUALITY
+from vdmfewshot.cli.command import main
+from vdmfewshot.training.sampling import QUALITY
 
 EXPERIMENTS = MODELS.parent
 

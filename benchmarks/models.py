@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.backbones.checkpoint import EMBEDDED, Checkpoint
-from vdmfewshot.module import FewShotModule
+from vdmfewshot.training.module import FewShotModule
 
 MODELS = Path(__file__).parents[1] / "experiments" / "model"
 #: configuration files of published checkpoints, and the shapes of their prompts

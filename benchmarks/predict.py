@@ -22,9 +22,9 @@ from benchmarks.curve import choose, curve
 from benchmarks.harness import arguments, interleave, publish, ratios
 from benchmarks.models import add_model_arguments, build
 from vdmfewshot.data.segmentation import MaskFolderDataModule
-from vdmfewshot.module import FewShotModule
-from vdmfewshot.sampling import SamplingArgs
-from vdmfewshot.trainer import FewShotTrainer
+from vdmfewshot.training.module import FewShotModule
+from vdmfewshot.training.sampling import SamplingArgs
+from vdmfewshot.training.trainer import FewShotTrainer
 
 BASELINE = "50 steps, guidance 6, clip decoded, not merged"
 QUIET = ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary")

@@ -27,15 +27,15 @@ from lightning.pytorch import LightningDataModule
 
 from benchmarks.harness import arguments, publish
 from benchmarks.models import add_model_arguments, build
-from vdmfewshot.adapters import LoraArgs
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.arc_tasks import list_tasks
 from vdmfewshot.data.examples import DataError
 from vdmfewshot.data.stack import StackedDataModule
-from vdmfewshot.module import FewShotModule
-from vdmfewshot.sampling import SamplingArgs
-from vdmfewshot.stacked_module import StackedModule
-from vdmfewshot.trainer import FewShotTrainer, native_precision
+from vdmfewshot.lora.adapters import LoraArgs
+from vdmfewshot.training.module import FewShotModule
+from vdmfewshot.training.sampling import SamplingArgs
+from vdmfewshot.training.stacked_module import StackedModule
+from vdmfewshot.training.trainer import FewShotTrainer, native_precision
 
 Adapters = dict[str, dict[str, torch.Tensor]]
 

@@ -39,7 +39,7 @@ def cases(args: argparse.Namespace) -> dict[str, Callable[[], None]]:
     step = ("--trainer.max_steps", "1", "--trainer.precision", "32", "--trainer.limit_val_batches", "0")
     return {
         BASELINE: process("-c", LIBRARIES),
-        "import vdmfewshot.cli": process("-c", "import vdmfewshot.cli"),
+        "import vdmfewshot.cli.command": process("-c", "import vdmfewshot.cli.command"),
         "vdmfewshot --help": process(*verb, "--help"),
         "vdmfewshot fit --help": process(*verb, "fit", "--help"),
         "vdmfewshot fit, one step, exported": process(

@@ -18,9 +18,9 @@ from torch import Tensor
 
 from benchmarks.harness import arguments, interleave, publish, ratios
 from benchmarks.models import add_model_arguments, build
-from vdmfewshot.clip import Clip, ClipBatch, Pair, collate
-from vdmfewshot.module import FewShotModule
-from vdmfewshot.objective import loss_per_sample
+from vdmfewshot.backbones.objective import loss_per_sample
+from vdmfewshot.clips.clip import Clip, ClipBatch, Pair, collate
+from vdmfewshot.training.module import FewShotModule
 
 BASELINE = "plain loop: VAE each step, full checkpointing"
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from diffusers import AutoencoderKLCogVideoX
 
-from vdmfewshot.evidence.run import run_evidence
-from vdmfewshot.evidence.settings import Settings
-from vdmfewshot.evidence.summary import Summary
 from vdmfewshot.pretrain.ceilings import report
 from vdmfewshot.pretrain.models import pipeline_folder
 from vdmfewshot.pretrain.probe import TASKS, write_tasks
+from vdmfewshot.studies.evidence.run import run_evidence
+from vdmfewshot.studies.evidence.settings import Settings
+from vdmfewshot.studies.evidence.summary import Summary
 
 SHOTS = 5
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from vdmfewshot.cli import main as real_main
-from vdmfewshot.fleet import run
+from vdmfewshot.cli.command import main as real_main
+from vdmfewshot.studies.fleet import run
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 NAMES = ["t0", "t1", "t2", "t3", "t4"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vdmfewshot.cli import FewShotCLI, main
+from vdmfewshot.cli.command import FewShotCLI, main
 
 
 def options(tiny: Path, runs: Path, root: Path | None = None) -> list[str]:

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tests.training import make_data, make_module
+from tests.tiny_training import make_data, make_module
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
-from vdmfewshot.module import FewShotModule
-from vdmfewshot.stacked_module import StackedModule
+from vdmfewshot.training.module import FewShotModule
+from vdmfewshot.training.stacked_module import StackedModule
 
 #: support sets of different sizes, so that the tasks' epochs end at different steps
 SHOTS = {"mirror": 4, "turn": 2, "invert": 3}

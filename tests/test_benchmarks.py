@@ -15,10 +15,10 @@ from benchmarks.curve import TASKS, choose
 from benchmarks.harness import interleave, ratios
 from benchmarks.models import PUBLISHED, RandomCheckpoint
 from vdmfewshot.backbones import CogVideoX
-from vdmfewshot.cli import make_cli
+from vdmfewshot.cli.command import make_cli
 from vdmfewshot.codecs.base import Decoded
-from vdmfewshot.fleet.plan import ResolvedCLI
-from vdmfewshot.records import recompute
+from vdmfewshot.metrics.records import recompute
+from vdmfewshot.studies.fleet.plan import ResolvedCLI
 
 
 def run(script: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, *args: str) -> dict[str, Any]:
@@ -36,7 +36,7 @@ def run(script: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, *args: str) 
 def model(tiny: Path, tmp_path: Path) -> str:
     file = tmp_path / "model.yaml"
     backbone = f"{{class_path: vdmfewshot.backbones.CogVideoX, init_args: {{path: {tiny}}}}}"
-    file.write_text(f"class_path: vdmfewshot.module.FewShotModule\ninit_args: {{backbone: {backbone}}}\n")
+    file.write_text(f"class_path: vdmfewshot.training.module.FewShotModule\ninit_args: {{backbone: {backbone}}}\n")
     return str(file)
 
 

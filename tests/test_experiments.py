@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from tests.runs import run
-from vdmfewshot.cli import main
+from vdmfewshot.cli.command import main
 from vdmfewshot.data.segmentation import MaskFolderDataModule
-from vdmfewshot.sampling import SamplingArgs
+from vdmfewshot.training.sampling import SamplingArgs
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.runs import options, run
-from vdmfewshot.cli import main
+from vdmfewshot.cli.command import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ def run() -> None:
     if sys.argv[1:] == ["--version"]:
         sys.stdout.write(f"vdmfewshot {__version__}\n")
         return
-    from vdmfewshot.cli import run as run_cli
+    from vdmfewshot.cli.command import run as run_cli
 
     run_cli()
 

@@ -12,10 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.tiny import TRANSFORMERS, tiny_checkpoint
-from vdmfewshot import adapters
 from vdmfewshot.backbones.cogvideox import CogVideoX
-from vdmfewshot.clip import to_frame
-from vdmfewshot.objective import draw_noise, loss_per_sample
+from vdmfewshot.backbones.objective import draw_noise, loss_per_sample
+from vdmfewshot.clips.clip import to_frame
+from vdmfewshot.lora import adapters
 
 
 def pictures(n: int = 2, side: int = 32) -> np.ndarray:

@@ -14,14 +14,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from tests.tiny_ltx import BACKBONES, VAES, tiny_ltx
-from tests.training import make_data, make_module
-from vdmfewshot import adapters
+from tests.tiny_training import make_data, make_module
 from vdmfewshot.backbones import LtxVideo, LtxVideoCondition
 from vdmfewshot.backbones.ltx import PROMPTS
+from vdmfewshot.backbones.objective import draw_noise
 from vdmfewshot.backbones.prompt import SHIPPED
-from vdmfewshot.clip import to_frame
-from vdmfewshot.objective import draw_noise
-from vdmfewshot.rng import derive_seed
+from vdmfewshot.clips.clip import to_frame
+from vdmfewshot.clips.rng import derive_seed
+from vdmfewshot.lora import adapters
 
 SIDES = (64, 96)
 VERSIONS = list(VAES)

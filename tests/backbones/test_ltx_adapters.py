@@ -13,12 +13,12 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 
 from tests.runs import run
 from tests.tiny_ltx import tiny_ltx
-from tests.training import adapter_weights, make_data, make_module, make_trainer
-from vdmfewshot import adapters, export
-from vdmfewshot.adapters import LoraArgs
+from tests.tiny_training import adapter_weights, make_data, make_module, make_trainer
 from vdmfewshot.backbones import LtxVideo
-from vdmfewshot.memory import MemoryArgs
-from vdmfewshot.module import FewShotModule
+from vdmfewshot.budget.memory import MemoryArgs
+from vdmfewshot.lora import adapters, export
+from vdmfewshot.lora.adapters import LoraArgs
+from vdmfewshot.training.module import FewShotModule
 
 #: of arXiv 2510.24448, table 5
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2"]

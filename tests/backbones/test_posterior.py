@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tests.training import make_module
+from tests.tiny_training import make_module
 
 
 def test_memory_is_bounded_and_forgets_the_longest_unused(tiny: Path) -> None:

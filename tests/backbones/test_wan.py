@@ -14,10 +14,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from tests.tiny_wan import VARIANTS, Z, change, tiny_wan
-from vdmfewshot import adapters
 from vdmfewshot.backbones import Wan
-from vdmfewshot.clip import to_frame
-from vdmfewshot.objective import draw_noise, loss_per_sample
+from vdmfewshot.backbones.objective import draw_noise, loss_per_sample
+from vdmfewshot.clips.clip import to_frame
+from vdmfewshot.lora import adapters
 
 #: not square, so that a swap of height and width shows
 HEIGHT, WIDTH = 32, 64

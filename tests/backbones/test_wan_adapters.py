@@ -11,14 +11,14 @@ from diffusers import WanImageToVideoPipeline, WanTransformer3DModel
 from lightning.pytorch import Trainer
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 
-from tests.training import make_data, make_trainer
-from vdmfewshot import adapters
-from vdmfewshot.adapters import LoraArgs
+from tests.tiny_training import make_data, make_trainer
 from vdmfewshot.backbones import Wan
+from vdmfewshot.budget.memory import MemoryArgs
 from vdmfewshot.callbacks.export import AdapterExport
-from vdmfewshot.memory import MemoryArgs
-from vdmfewshot.module import FewShotModule
-from vdmfewshot.sampling import SamplingArgs
+from vdmfewshot.lora import adapters
+from vdmfewshot.lora.adapters import LoraArgs
+from vdmfewshot.training.module import FewShotModule
+from vdmfewshot.training.sampling import SamplingArgs
 
 #: (checkpoint, arguments) of everything that can be adapted
 ADAPTED: dict[str, tuple[str, dict[str, Any]]] = {

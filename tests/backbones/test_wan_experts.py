@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from vdmfewshot import adapters
 from vdmfewshot.backbones import Wan
-from vdmfewshot.clip import Clip, Pair, collate
-from vdmfewshot.module import FewShotModule
+from vdmfewshot.clips.clip import Clip, Pair, collate
+from vdmfewshot.lora import adapters
+from vdmfewshot.training.module import FewShotModule
 
 BOUNDARY = 900.0  # boundary_ratio 0.9 of 1000 timesteps
 Expert = Literal["high_noise", "low_noise"]

@@ -8,11 +8,11 @@ import pytest
 import torch
 from lightning.pytorch.loggers import CSVLogger
 
-from tests.training import make_data, make_module, make_trainer
-from vdmfewshot import memory
+from tests.tiny_training import make_data, make_module, make_trainer
+from vdmfewshot.budget import memory
+from vdmfewshot.budget.memory import MemoryArgs
 from vdmfewshot.callbacks import cost as report
 from vdmfewshot.callbacks.cost import CostReport, describe
-from vdmfewshot.memory import MemoryArgs
 
 
 def fit(tiny: Path, root: Path, folder: Path, **kwargs: Any) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from tests.training import adapter_weights, make_data, make_module, make_trainer
+from tests.tiny_training import adapter_weights, make_data, make_module, make_trainer
 from vdmfewshot.callbacks.latents import EncodeAhead
 
 SCRIPT = """
@@ -115,7 +115,7 @@ def test_encoders_leave_before_steps_and_return_for_validation(
     tiny: Path, masks_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a CPU they stay where they are; the order of calls is that of any device."""
-    from vdmfewshot.module import FewShotModule
+    from vdmfewshot.training.module import FewShotModule
 
     monkeypatch.setattr(FewShotModule, "device", torch.device("cpu:0"))
     module = make_module(tiny)

@@ -18,10 +18,10 @@ from vdmfewshot.callbacks.evaluation import score_clips, still_clip
 from vdmfewshot.callbacks.references import References
 from vdmfewshot.callbacks.scorer import Scorer
 from vdmfewshot.callbacks.table import score_table
-from vdmfewshot.clip import Clip, collate, to_frame
+from vdmfewshot.clips.clip import Clip, collate, to_frame
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics import SegmentationMetric
-from vdmfewshot.records import read_records, recompute, summarize
+from vdmfewshot.metrics.records import read_records, recompute, summarize
 
 
 def trainer(folder, scorer, **kwargs):

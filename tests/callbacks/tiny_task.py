@@ -12,11 +12,11 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from vdmfewshot.clip import Clip, ClipBatch, Pair, collate, to_frame
+from vdmfewshot.clips.clip import Clip, ClipBatch, Pair, collate, to_frame
+from vdmfewshot.clips.geometry import Letterbox
+from vdmfewshot.clips.transition import transition
 from vdmfewshot.codecs.mask import MaskCodec
-from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics import SegmentationMetric
-from vdmfewshot.transition import transition
 
 CANVAS = (32, 32)
 FRAMES = 5

@@ -16,9 +16,9 @@ from tests.codecs.degradations import (
     stretch,
     translate,
 )
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs import GridCodec
 from vdmfewshot.codecs.grid import CANVAS_COLOR
-from vdmfewshot.geometry import Letterbox
 
 
 def square(side):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs import GridCodec
-from vdmfewshot.geometry import Letterbox
 
 FRAMES = Path(__file__).parent / "frames"
 TRUTH = [[2, 7, 7, 2], [2, 7, 2, 7], [7, 7, 7, 2], [7, 2, 7, 2]]

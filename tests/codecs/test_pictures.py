@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tests.codecs.degradations import contrast, correlated_noise, degrade
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs import ImageCodec, LabelMapCodec, MaskCodec
-from vdmfewshot.geometry import Letterbox
 
 SIZES = st.tuples(st.integers(1, 40), st.integers(1, 40))
 

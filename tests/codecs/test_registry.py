@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs import GridCodec, ImageCodec, KeypointCodec, LabelMapCodec, MaskCodec, codec_from_spec
-from vdmfewshot.geometry import Letterbox
 
 VARIANTS = [
     ImageCodec(),

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from tests.data.folders import make_masks
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs.keypoints import KeypointCodec
 from vdmfewshot.data.augment import Jitter, PoseJitter
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import Splits
 from vdmfewshot.data.segmentation import MaskFolderDataModule
-from vdmfewshot.geometry import Letterbox
 
 
 def disc(points, size=(60, 80), radius=4.0):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.data.folders import make_masks, make_pairs, picture, save
 from tests.data.test_pictures import broken_files
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 from vdmfewshot.data.examples import DataError, safe_key
 from vdmfewshot.data.pairs import PairsDataModule
 from vdmfewshot.data.segmentation import MaskFolderDataModule

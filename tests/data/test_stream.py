@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from tests.data.folders import make_pairs
-from vdmfewshot.clip import collate
+from vdmfewshot.clips.clip import collate
 from vdmfewshot.data.pairs import PairsDataModule
 from vdmfewshot.data.stream import ClipStream, OrderedShard, QueryClips, shuffled
 

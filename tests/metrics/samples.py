@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics import ArcMetric, ImageMetric, PoseMetric, SegmentationMetric, TaskMetric
 

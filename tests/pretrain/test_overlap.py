@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import vdmfewshot
+from vdmfewshot.drawing.canvas import HELD_OUT_PHOTOS, TRAIN_PHOTOS, Frame, photo_bank
 from vdmfewshot.pretrain.corpus import clip
-from vdmfewshot.pretrain.sources.canvas import HELD_OUT_PHOTOS, TRAIN_PHOTOS, Frame, photo_bank
 
 SAMPLES = Path(vdmfewshot.__file__).parent / "data" / "samples"
 SIDE = 24

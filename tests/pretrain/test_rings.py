@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from vdmfewshot.evidence.pictures import MAPS
+from vdmfewshot.data.generated.pictures import MAPS
 from vdmfewshot.pretrain.corpus import SOURCES, clip
 from vdmfewshot.pretrain.feed import Feed
 from vdmfewshot.pretrain.renderers import BLOCK, RenderPool, block_size, render_block

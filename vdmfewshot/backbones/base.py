@@ -14,12 +14,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vdmfewshot import memory
 from vdmfewshot.backbones.checkpoint import Checkpoint, cast
+from vdmfewshot.backbones.objective import Objective
 from vdmfewshot.backbones.posterior import PosteriorMemory
-from vdmfewshot.memory import MemoryArgs
-from vdmfewshot.objective import Objective
-from vdmfewshot.rng import derive_seed
+from vdmfewshot.budget import memory
+from vdmfewshot.budget.memory import MemoryArgs
+from vdmfewshot.clips.rng import derive_seed
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

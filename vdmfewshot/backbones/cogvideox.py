@@ -12,9 +12,9 @@ from torch import Tensor
 
 from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.checkpoint import check_frames, check_side
+from vdmfewshot.backbones.objective import VPrediction
 from vdmfewshot.backbones.prompt import prompt_embeds, t5
-from vdmfewshot.memory import MemoryArgs
-from vdmfewshot.objective import VPrediction
+from vdmfewshot.budget.memory import MemoryArgs
 
 #: constant that CogVideoX 1.5 I2V was trained with ("offset" embedding); the stock pipeline's value
 OFS = 2.0

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.checkpoint import check_frames, check_side
+from vdmfewshot.backbones.objective import LogitNormalFlow
 from vdmfewshot.backbones.prompt import PromptEncoder, prompt_embeds, t5_with_mask
-from vdmfewshot.memory import MemoryArgs
-from vdmfewshot.objective import LogitNormalFlow
-from vdmfewshot.rng import derive_seed, named_generator
+from vdmfewshot.budget.memory import MemoryArgs
+from vdmfewshot.clips.rng import derive_seed, named_generator
 
 PROMPTS = ("prompt_embeds", "prompt_attention_mask", "negative_prompt_embeds", "negative_prompt_attention_mask")
 #: whether the scheduler shifts noise levels by the length of the clip → the versions, and their backbone

@@ -11,7 +11,7 @@ from diffusers import LTXConditionPipeline
 
 from vdmfewshot.backbones.ltx import LtxVideo
 from vdmfewshot.backbones.prompt import t5_masked
-from vdmfewshot.memory import MemoryArgs
+from vdmfewshot.budget.memory import MemoryArgs
 
 
 class LtxVideoCondition(LtxVideo):

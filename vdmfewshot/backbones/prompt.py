@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vdmfewshot.backbones.checkpoint import Checkpoint
-from vdmfewshot.cache import cache_home, save_tensors
+from vdmfewshot.storage.tensors import cache_home, save_tensors
 
 #: a checkpoint without text encoder ships its neutral embedding in this file
 SHIPPED = "prompt_embeds.safetensors"

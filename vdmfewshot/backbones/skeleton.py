@@ -10,7 +10,7 @@ from torch import nn
 
 from vdmfewshot.backbones.base import Backbone
 from vdmfewshot.backbones.checkpoint import Checkpoint
-from vdmfewshot.memory import MemoryArgs
+from vdmfewshot.budget.memory import MemoryArgs
 
 
 class Skeleton(Checkpoint):

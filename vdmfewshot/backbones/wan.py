@@ -13,12 +13,12 @@ from PIL import Image
 from torch import Tensor
 
 from vdmfewshot.backbones.base import Backbone, Latents, fingerprint
+from vdmfewshot.backbones.objective import FlowMatching
 from vdmfewshot.backbones.prompt import prompt_embeds
 from vdmfewshot.backbones.umt5 import LENGTH, umt5
 from vdmfewshot.backbones.wan_layout import WanLayout, check_flow
-from vdmfewshot.clip import to_image
-from vdmfewshot.memory import MemoryArgs
-from vdmfewshot.objective import FlowMatching
+from vdmfewshot.budget.memory import MemoryArgs
+from vdmfewshot.clips.clip import to_image
 
 
 class Wan(Backbone):

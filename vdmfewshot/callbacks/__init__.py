@@ -1,0 +1,1 @@
+"""What happens around training: scores, pictures, exports, costs, loggers."""

@@ -13,12 +13,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from vdmfewshot.budget.cost import Cost
+from vdmfewshot.budget.memory import MemoryArgs, Plan, decide, free_bytes
 from vdmfewshot.callbacks.evaluation import run_folder
-from vdmfewshot.cost import Cost, estimate
-from vdmfewshot.memory import MemoryArgs, Plan, decide, free_bytes
-from vdmfewshot.module import FewShotModule
-from vdmfewshot.records import write_atomically
-from vdmfewshot.sampling import SamplingArgs
+from vdmfewshot.metrics.records import write_atomically
+from vdmfewshot.training.estimate import estimate
+from vdmfewshot.training.module import FewShotModule
+from vdmfewshot.training.sampling import SamplingArgs
 
 #: steps that allocate and tune kernels, and are not timed
 WARMUP = 2

@@ -13,9 +13,9 @@ from lightning.pytorch import Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vdmfewshot.clip import Pair, to_frame, to_image
+from vdmfewshot.clips.clip import Pair, to_frame, to_image
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs.base import Codec, Decoded
-from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics.base import TaskMetric
 
 

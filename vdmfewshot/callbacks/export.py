@@ -9,8 +9,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from vdmfewshot.callbacks.evaluation import run_folder
-from vdmfewshot.export import save_adapter, verify_export
-from vdmfewshot.module import FewShotModule
+from vdmfewshot.lora.export import save_adapter, verify_export
+from vdmfewshot.training.module import FewShotModule
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerFn
 
-from vdmfewshot.clip import Clip, collate
+from vdmfewshot.clips.clip import Clip, collate
 from vdmfewshot.data.stack import StackedLoader
 from vdmfewshot.data.stream import StreamLoader
-from vdmfewshot.module import FewShotModule
+from vdmfewshot.training.module import FewShotModule
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
 from vdmfewshot.callbacks.evaluation import decoder, gather, run_folder, tasks_of
-from vdmfewshot.clip import ClipBatch, to_image
+from vdmfewshot.clips.clip import ClipBatch, to_image
 from vdmfewshot.codecs.base import Decoded
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from vdmfewshot.callbacks.evaluation import TaskData, decoder, gather, score_clips, still_clip
-from vdmfewshot.clip import ClipBatch
+from vdmfewshot.clips.clip import ClipBatch
 from vdmfewshot.metrics.base import TaskMetric
-from vdmfewshot.records import Record, merge
+from vdmfewshot.metrics.records import Record, merge
 
 CEILING = "ceiling"
 BASELINES = ("copy_input", "mean_target")

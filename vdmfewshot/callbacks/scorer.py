@@ -14,7 +14,7 @@ from vdmfewshot.callbacks.evaluation import run_folder, tasks_of
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.callbacks.table import score_table
 from vdmfewshot.callbacks.task_scores import Evaluated, TaskScores, warn_of_failures
-from vdmfewshot.clip import ClipBatch
+from vdmfewshot.clips.clip import ClipBatch
 from vdmfewshot.metrics.base import TaskMetric
 
 Stage = Literal["val", "test"]

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from vdmfewshot.callbacks.evaluation import TaskData, decoder, gather, score_clips
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
-from vdmfewshot.clip import ClipBatch, Pair, to_image
+from vdmfewshot.clips.clip import ClipBatch, Pair, to_image
 from vdmfewshot.metrics.base import TaskMetric
-from vdmfewshot.records import (
+from vdmfewshot.metrics.records import (
     MANIFEST,
     Record,
     RecordWriter,

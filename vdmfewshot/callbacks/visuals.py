@@ -15,10 +15,10 @@ from torch import Tensor
 from vdmfewshot.callbacks.draw import Artist, artist_for, compare_images, draw_image
 from vdmfewshot.callbacks.evaluation import TaskData, decoder, run_folder, score_clips, tasks_of
 from vdmfewshot.callbacks.panel import Row, panel, save_gif
-from vdmfewshot.clip import ClipBatch, Pair, to_image
+from vdmfewshot.clips.clip import ClipBatch, Pair, to_image
+from vdmfewshot.clips.rng import named_generator
 from vdmfewshot.metrics.base import TaskMetric
-from vdmfewshot.records import recompute
-from vdmfewshot.rng import named_generator
+from vdmfewshot.metrics.records import recompute
 
 HEADINGS = ("input", "generated", "decoded", "truth")
 

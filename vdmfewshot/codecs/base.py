@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmfewshot.geometry import Letterbox
+from vdmfewshot.clips.geometry import Letterbox
 
 Label = TypeVar("Label")
 

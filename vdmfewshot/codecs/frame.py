@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vdmfewshot.clips.geometry import Letterbox, resize
 from vdmfewshot.codecs.base import sanitize
-from vdmfewshot.geometry import Letterbox, resize
 
 
 def on_canvas(frame: NDArray[Any], box: Letterbox) -> NDArray[np.float32]:

@@ -8,13 +8,13 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs import grid_layout
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.frame import on_canvas
 from vdmfewshot.codecs.grid_layout import Style
 from vdmfewshot.codecs.grid_reader import GridReader
 from vdmfewshot.codecs.palette import ARC_PALETTE, Color, max_min_palette
-from vdmfewshot.geometry import Letterbox
 
 Grid = NDArray[np.int64]
 Floats = NDArray[np.float32]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.frame import on_canvas
-from vdmfewshot.geometry import Letterbox
 
 
 class ImageCodec(Codec[NDArray[np.uint8]]):

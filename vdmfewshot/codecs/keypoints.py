@@ -10,16 +10,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.frame import on_canvas
 from vdmfewshot.codecs.palette import Color, estimate_shift, max_min_palette, shifted
-from vdmfewshot.geometry import Letterbox
 
 Points = NDArray[np.float64]
 Maps = NDArray[np.float32]
 
 #: least matched-filter response of a drawn joint; a full disc has 1, a disc half covered by its neighbours about 0.5
-MIN_RESPONSE = 0.15
+MIN_RESPONSE = 0.2
 
 #: weight of the squared distance along a joint's line to its full colour, against that off the line
 _FADE = 0.12

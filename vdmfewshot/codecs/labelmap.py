@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vdmfewshot.clips.geometry import Letterbox, resize
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.frame import on_canvas
 from vdmfewshot.codecs.palette import Color, estimate_shift, max_min_palette, nearest, shifted, squared_distances
-from vdmfewshot.geometry import Letterbox, resize
 
 #: label of pixels that no metric counts (PASCAL VOC)
 IGNORE = 255

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.frame import on_canvas
-from vdmfewshot.geometry import Letterbox
 
 #: least difference of the two class means, of 255, for a frame to hold an object *and* a background; without such a
 #: guard Otsu splits the noise of an empty mask in half

@@ -11,14 +11,14 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.grid import GridCodec, PaletteName, SizeMode
 from vdmfewshot.data.arc_tasks import COLOURS, ArcSplit, ArcTask, Grid, load_task, rule_size
 from vdmfewshot.data.augment import Augmenter, variant_of
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import Example, Splits, safe_key
-from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics.arc import ArcMetric
 from vdmfewshot.metrics.base import TaskMetric
 

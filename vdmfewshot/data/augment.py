@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 
 #: (pair, variant) → the pair seen differently; variant 0 is the pair itself; picklable
 Augmenter = Callable[[Pair, int], Pair]

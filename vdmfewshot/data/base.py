@@ -14,15 +14,15 @@ from lightning.pytorch.loops.progress import _ProcessedTracker
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from vdmfewshot.clip import Clip, Pair, collate
+from vdmfewshot.clips.clip import Clip, Pair, collate
+from vdmfewshot.clips.geometry import Letterbox
+from vdmfewshot.clips.rng import run_seed
+from vdmfewshot.clips.transition import TransitionName
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.data.augment import Augmenter, unchanged
 from vdmfewshot.data.examples import LazyPairs, Splits, choose_support, evenly_spaced, picture_digest, read_and_check
 from vdmfewshot.data.stream import ClipBuilder, ClipStream, OrderedShard, QueryClips, StreamLoader
-from vdmfewshot.geometry import Letterbox
 from vdmfewshot.metrics.base import TaskMetric
-from vdmfewshot.rng import run_seed
-from vdmfewshot.transition import TransitionName
 
 Stage = Literal["validate", "test", "predict"]
 Number = TypeVar("Number", int, int | None)

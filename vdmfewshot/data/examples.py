@@ -9,7 +9,7 @@ from typing import overload
 
 import numpy as np
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 
 #: problems spelled out in one message; the rest is counted
 SHOWN = 50

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import DataError, Example, Splits, safe_key
 from vdmfewshot.data.pictures import Background, list_pictures, read_picture

@@ -13,7 +13,7 @@ import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Codec
 from vdmfewshot.codecs.keypoints import KeypointCodec
 from vdmfewshot.data.augment import Augmenter, PoseJitter

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vdmfewshot.clips.geometry import resize
 from vdmfewshot.codecs.labelmap import IGNORE
 from vdmfewshot.data.pictures import Background, read_labels, read_mask, read_picture
-from vdmfewshot.geometry import resize
 
 #: (target file, its input picture) → label; picklable
 TargetReader = Callable[[Path, NDArray[np.uint8]], Any]

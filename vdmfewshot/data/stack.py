@@ -11,13 +11,11 @@ import torch
 from lightning.pytorch import LightningDataModule
 from torch.utils.data import ConcatDataset, DataLoader
 
-from vdmfewshot.clip import Clip, ClipBatch, collate
-from vdmfewshot.data.arc import ArcDataModule
-from vdmfewshot.data.arc_tasks import ArcSplit, list_tasks
+from vdmfewshot.clips.clip import Clip, ClipBatch, collate
+from vdmfewshot.clips.transition import TransitionName
 from vdmfewshot.data.base import FewShotDataModule, Stage
 from vdmfewshot.data.examples import DataError
 from vdmfewshot.data.stream import OrderedShard, StreamLoader
-from vdmfewshot.transition import TransitionName
 
 
 class StackedLoader:
@@ -194,39 +192,6 @@ class ListedDataModule(StackedDataModule):
     def make_tasks(self) -> Sequence[FewShotDataModule]:
         """One data module per id."""
         return [self.make_task(task) for task in self.ids]
-
-
-class ArcStackDataModule(ListedDataModule):
-    """Many ARC tasks with the same settings, one adapter each.
-
-    Args:
-        tasks: task ids; all of the source's split if not given.
-        source: see ``ArcDataModule``.
-        split: see ``ArcDataModule``.
-        eval_batch_size: queries of a batch on each device, of whichever tasks.
-        **kwargs: of every task, see ``ArcDataModule``.
-    """
-
-    def __init__(
-        self,
-        tasks: list[str] | None = None,
-        source: str = "arcagi1",
-        split: ArcSplit = "training",
-        eval_batch_size: int = 8,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(tasks, eval_batch_size)
-        self.source = source
-        self.split: ArcSplit = split
-        self.options = kwargs
-
-    def all_ids(self) -> list[str]:
-        """Ids of the split, sorted."""
-        return list_tasks(self.source, self.split)
-
-    def make_task(self, task: str) -> FewShotDataModule:
-        """An ``ArcDataModule``."""
-        return ArcDataModule(task=task, source=self.source, split=self.split, **self.options)
 
 
 #: what all tasks of a stack must share: what it is called, how to ask a task for it, and what to do

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, DistributedSampler, IterableDataset, get_worker_info
 
-from vdmfewshot.clip import Clip, Pair, collate, to_frame
+from vdmfewshot.clips.clip import Clip, Pair, collate, to_frame
+from vdmfewshot.clips.geometry import Letterbox
+from vdmfewshot.clips.transition import TransitionName, transition
 from vdmfewshot.codecs.base import Codec
 from vdmfewshot.data.augment import Augmenter
-from vdmfewshot.geometry import Letterbox
-from vdmfewshot.transition import TransitionName, transition
 
 #: memory that one process may spend on finished training clips, in bytes
 MEMO_BYTES = 1 << 30

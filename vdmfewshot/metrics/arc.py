@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics.base import Interval
 from vdmfewshot.metrics.intervals import bootstrap, wilson

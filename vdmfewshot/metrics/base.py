@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torchmetrics import Metric
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Decoded
 
 

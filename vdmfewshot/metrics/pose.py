@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics.base import Interval
 from vdmfewshot.metrics.keypoint_ap import COCO_SIGMAS, Instance, keypoint_ap, keypoint_ap_intervals

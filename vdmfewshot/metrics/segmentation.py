@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmfewshot.clip import Pair
+from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics.sums import SumMetric, divide
 

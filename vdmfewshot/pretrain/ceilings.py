@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLCogVideoX
 
+from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs.base import Codec
 from vdmfewshot.codecs.grid import GridCodec
 from vdmfewshot.codecs.keypoints import KeypointCodec
 from vdmfewshot.codecs.mask import MaskCodec
-from vdmfewshot.geometry import Letterbox
+from vdmfewshot.drawing.canvas import HELD_OUT_PHOTOS, Frame, fill, outline, photo_crop, place
 from vdmfewshot.metrics.keypoint_ap import COCO_SIGMAS
 from vdmfewshot.metrics.pose import oks
 from vdmfewshot.pretrain.corpus import clip, to_unit
-from vdmfewshot.pretrain.sources.canvas import HELD_OUT_PHOTOS, Frame, fill, outline, photo_crop, place
 
 VALIDATION_SEED = 999
 BATCH = 8

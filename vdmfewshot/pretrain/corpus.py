@@ -12,8 +12,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from vdmfewshot.drawing.canvas import NUM_FRAMES, Frame, Rng
 from vdmfewshot.pretrain.sources import camera, cuts, editors, games, grids, light, shapes, walkers
-from vdmfewshot.pretrain.sources.canvas import NUM_FRAMES, Frame, Rng
 
 Source = Callable[[Rng, int], Frame]
 

@@ -7,9 +7,9 @@ import time
 import torch
 from torch import Tensor
 
+from vdmfewshot.drawing.canvas import NUM_FRAMES
 from vdmfewshot.pretrain.renderers import RenderPool
 from vdmfewshot.pretrain.rings import ClipRing, augmented
-from vdmfewshot.pretrain.sources.canvas import NUM_FRAMES
 
 ENOUGH = {"cuda": 2048, "cpu": 48}
 """Clips before training begins."""

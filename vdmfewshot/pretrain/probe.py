@@ -11,8 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from vdmfewshot.drawing.canvas import CRAYONS, Frame, Rng, fill, outline, place, random_color, texture
 from vdmfewshot.pretrain.corpus import clip
-from vdmfewshot.pretrain.sources.canvas import CRAYONS, Frame, Rng, fill, outline, place, random_color, texture
 from vdmfewshot.pretrain.sources.grids import paint
 
 Pair = tuple[Frame, Frame]

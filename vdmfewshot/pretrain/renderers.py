@@ -14,8 +14,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from vdmfewshot.drawing.canvas import NUM_FRAMES, Frame
 from vdmfewshot.pretrain.corpus import clip
-from vdmfewshot.pretrain.sources.canvas import NUM_FRAMES, Frame
 
 BLOCK = 16
 """Clips that travel together; all of one size."""

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vdmfewshot.drawing.canvas import NUM_FRAMES, Frame
 from vdmfewshot.pretrain.renderers import BLOCK
-from vdmfewshot.pretrain.sources.canvas import NUM_FRAMES, Frame
 
 PERMUTATIONS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from vdmfewshot.backbones import CogVideoX
+from vdmfewshot.drawing.canvas import Frame
 from vdmfewshot.pretrain.corpus import clip, to_unit
-from vdmfewshot.pretrain.sources.canvas import Frame
 
 VALIDATION_SEED = 998
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vdmfewshot.pretrain.sources.canvas import (
+from vdmfewshot.drawing.canvas import (
     NUM_FRAMES,
     TRAIN_PHOTOS,
     Floats,
@@ -18,7 +18,7 @@ from vdmfewshot.pretrain.sources.canvas import (
     texture,
     to_frame,
 )
-from vdmfewshot.pretrain.sources.shapes import draw_scene, random_thing
+from vdmfewshot.drawing.things import draw_scene, random_thing
 
 MOST_TURN = 1.2
 """Radians that a picture turns within a clip at most, short of a quarter turn, which is an evaluation task."""

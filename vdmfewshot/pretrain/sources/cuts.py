@@ -5,8 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vdmfewshot.pretrain.sources.camera import MOST_TURN, still_scene, view
-from vdmfewshot.pretrain.sources.canvas import (
+from vdmfewshot.drawing.canvas import (
     NUM_FRAMES,
     TRAIN_PHOTOS,
     Frame,
@@ -17,7 +16,8 @@ from vdmfewshot.pretrain.sources.canvas import (
     photo_crop,
     texture,
 )
-from vdmfewshot.pretrain.sources.shapes import draw_scene, random_thing
+from vdmfewshot.drawing.things import draw_scene, random_thing
+from vdmfewshot.pretrain.sources.camera import MOST_TURN, still_scene, view
 
 
 def cut_frame(rng: Rng) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vdmfewshot.pretrain.sources.camera import moving_camera, still_scene
-from vdmfewshot.pretrain.sources.canvas import (
+from vdmfewshot.drawing.canvas import (
     NUM_FRAMES,
     Color,
     Frame,
@@ -19,9 +18,10 @@ from vdmfewshot.pretrain.sources.canvas import (
     solid,
     texture,
 )
+from vdmfewshot.drawing.things import draw_scene, random_thing
+from vdmfewshot.pretrain.sources.camera import moving_camera, still_scene
 from vdmfewshot.pretrain.sources.cuts import cut_frame, join
 from vdmfewshot.pretrain.sources.grids import paint, random_board
-from vdmfewshot.pretrain.sources.shapes import draw_scene, random_thing
 
 
 def palette_swap(rng: Rng, size: int) -> Frame:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from vdmfewshot.pretrain.sources.camera import still_scene
-from vdmfewshot.pretrain.sources.canvas import (
+from vdmfewshot.drawing.canvas import (
     CRAYONS,
     NUM_FRAMES,
     Color,
@@ -22,6 +21,7 @@ from vdmfewshot.pretrain.sources.canvas import (
     solid,
     texture,
 )
+from vdmfewshot.pretrain.sources.camera import still_scene
 from vdmfewshot.pretrain.sources.grids import Board, paint
 
 STEPS = ((0, 1), (1, 0), (0, -1), (-1, 0))

@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vdmfewshot.pretrain.sources.camera import MOST_TURN, view
-from vdmfewshot.pretrain.sources.canvas import (
+from vdmfewshot.drawing.canvas import (
     CRAYONS,
     NUM_FRAMES,
     Color,
@@ -24,6 +23,7 @@ from vdmfewshot.pretrain.sources.canvas import (
     random_color,
     texture,
 )
+from vdmfewshot.pretrain.sources.camera import MOST_TURN, view
 
 Board = npt.NDArray[np.int64]
 Step = Callable[[Rng, Board], Board]

@@ -6,8 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from vdmfewshot.pretrain.sources.camera import moving_camera, still_scene
-from vdmfewshot.pretrain.sources.canvas import (
+from vdmfewshot.drawing.canvas import (
     NUM_FRAMES,
     Color,
     Frame,
@@ -21,7 +20,8 @@ from vdmfewshot.pretrain.sources.canvas import (
     solid,
     to_frame,
 )
-from vdmfewshot.pretrain.sources.shapes import draw_scene, random_path, random_thing
+from vdmfewshot.drawing.things import draw_scene, random_path, random_thing
+from vdmfewshot.pretrain.sources.camera import moving_camera, still_scene
 
 
 def lighting(rng: Rng, size: int) -> Frame:

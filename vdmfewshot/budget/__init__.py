@@ -1,0 +1,1 @@
+"""What a run costs and how it is made to fit; knows sizes, not backbones."""

@@ -1,0 +1,289 @@
+"""The command line: LightningCLI over our modules. The signatures of the classes are its schema."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import signal
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from pydoc import locate
+from typing import Any, TypeVar
+
+from jsonargparse import Namespace
+from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import SIGTERMException
+
+from vdmfewshot.callbacks.config import SaveRunConfig
+from vdmfewshot.cli.allowlist import check_classes, read_safely
+from vdmfewshot.cli.report import report
+from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
+from vdmfewshot.data.base import FewShotDataModule
+from vdmfewshot.data.stack import StackedDataModule
+from vdmfewshot.training.checkpoint import verify
+from vdmfewshot.training.module import UNTRAINED, FewShotModule
+from vdmfewshot.training.stacked_module import StackedModule
+from vdmfewshot.training.trainer import FewShotTrainer, native_precision
+
+
+def import_rooms(*rooms: str) -> None:
+    """Import every module of these sub-packages: configurations may then name their classes without a path."""
+    for room in rooms:
+        package = importlib.import_module(f"vdmfewshot.{room}")
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+
+import_rooms("backbones", "callbacks", "data")
+
+#: extra folders are looked up here, so that an installed wheel finds experiments/… from anywhere
+PACKAGE = Path(__file__).parents[1]
+CLI = TypeVar("CLI", bound="FewShotCLI")
+DESCRIPTION = """Adapt a frozen video diffusion model to a vision task from 1-30 labelled examples.
+
+A first run: vdmfewshot adapt -c experiments/nuclei.yaml
+Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER --data.shots 4 (FOLDER/input, FOLDER/target)
+Hundreds of tasks: vdmfewshot fleet -c experiments/arc-fleet.yaml
+Compare runs: vdmfewshot report runs/*/version_*"""
+CALLBACKS = (
+    *("progress.Progress", "cost.CostReport", "latents.EncodeAhead"),
+    *("scorer.Scorer", "visuals.Visuals", "predictions.Predictions", "export.AdapterExport"),
+)
+DEFAULTS: dict[str, Any] = {
+    "model": {
+        "class_path": "vdmfewshot.training.module.FewShotModule",
+        "init_args": {"backbone": {"class_path": "vdmfewshot.backbones.CogVideoX"}},
+    },
+    "trainer.max_steps": 200,
+    "trainer.gradient_clip_val": 1.0,
+    "trainer.num_sanity_val_steps": 0,
+    "trainer.check_val_every_n_epoch": None,
+    "trainer.val_check_interval": 100,
+    "trainer.log_every_n_steps": 10,
+    "trainer.enable_model_summary": False,
+    "trainer.callbacks": [
+        {
+            "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
+            "init_args": {"save_last": True, "save_top_k": 0, "every_n_train_steps": 50, "save_on_exception": True},
+        },
+        *({"class_path": f"vdmfewshot.callbacks.{name}"} for name in CALLBACKS),
+    ],
+}
+
+#: warnings of libraries that are about their own insides, or about what we do on purpose
+QUIET = (
+    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning with torch 2.13
+    r"Total length of `list` across ranks is zero",  # no validation queries
+    r"Already found a `peft_config` attribute",  # verification loads the adapter a second time, and
+    r"Adapter verify was active which is now deleted",  # removes it again
+    r"While injecting the PEFT adapters, an inconsistency",  # diffusers adds zeros for the image keys of Wan 2.1 I2V
+    r"Found \d+ module\(s\) in eval mode",  # the frozen backbone
+    r"The .* does not have many workers",  # a handful of clips in memory
+    r"LightningCLI's args parameter is intended",  # main() called from Python
+)
+
+read_safely()
+
+
+class FewShotCLI(LightningCLI):
+    """LightningCLI with one verb more, safe configurations and one folder per run."""
+
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's verbs and ``adapt``, that is fit and then test."""
+        return {"adapt": {"model", "datamodule"}, **LightningCLI.subcommands()}
+
+    def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
+        """Use the parser that suggests the nearest valid key."""
+        self.parser_class = SuggestingParser
+        return super().init_parser(**kwargs)
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the run's name and set what differs from Lightning's defaults."""
+        parser.add_argument("--name", type=str | None, help="Folder under runs/; default: name of the last config file")
+        parser.set_defaults(DEFAULTS)
+
+    def _parse_ckpt_path(self) -> None:
+        """Refuse a missing or damaged checkpoint; nothing in one may override the configuration."""
+        path = self._sub.get("ckpt_path")
+        if path is not None:
+            verify(Path(path))
+
+    @property
+    def _sub(self) -> Namespace:
+        config: Namespace = self.config[self.config.subcommand]
+        return config
+
+    def before_instantiate_classes(self) -> None:
+        """Check class paths and that there is something to evaluate; give the run its folder."""
+        check_classes(self._sub.as_dict())
+        self._require_adapter()
+        self._stack_model()
+        self._choose_precision()
+        self._drop_switched_off()
+        self._add_csv_logger()
+
+    def after_fit(self) -> None:
+        """Tell the shell if the fit was terminated."""
+        assert isinstance(self.trainer, FewShotTrainer)
+        self.trainer.exit_if_terminated()
+
+    def before_adapt(self) -> None:
+        """Refuse to train for a score when nothing is left to score."""
+        data = self.datamodule
+        data.setup("fit")
+        for task in data.tasks.values() if isinstance(data, StackedDataModule) else [data]:
+            if isinstance(task, FewShotDataModule) and not task.queries("test"):
+                shots = len(task.support)
+                raise ValueError(
+                    f"{task.task_name}: adapt trains and then scores, but there is nothing to score: {shots} pairs are "
+                    f"shots; keep some with --data.shots {max(1, shots - 1)}, or use `vdmfewshot fit`"
+                )
+
+    def _require_adapter(self) -> None:
+        args = self._sub.model.get("init_args", Namespace())
+        untrained = "adapter" in args and args.adapter is None and self._sub.get("ckpt_path") is None
+        if self.config.subcommand in ("test", "predict", "validate") and untrained:
+            raise ValueError(
+                f"{self.config.subcommand} needs something trained: give --ckpt_path FILE or --model.adapter FOLDER "
+                f"(--model.adapter {UNTRAINED} scores the frozen backbone itself)"
+            )
+
+    def _stack_model(self) -> None:
+        """Data of several tasks turn the model into a stack of adapters, so that every model fragment fits both."""
+        model, data = self._sub.model, locate(str(self._sub.data.class_path))
+        plain = f"{FewShotModule.__module__}.{FewShotModule.__qualname__}"
+        if isinstance(data, type) and issubclass(data, StackedDataModule) and model.class_path == plain:
+            model.class_path = f"{StackedModule.__module__}.{StackedModule.__qualname__}"
+
+    def _choose_precision(self) -> None:
+        """What the hardware does fastest, unless the user says."""
+        trainer = self._sub.trainer
+        if trainer.precision is None and trainer.plugins is None:
+            trainer.precision = native_precision(str(trainer.accelerator))
+
+    def _drop_switched_off(self) -> None:
+        """``enable_progress_bar: false`` and ``enable_checkpointing: false`` contradict our default callbacks."""
+        trainer = self._sub.trainer
+        switches = {"Progress": trainer.enable_progress_bar, "ModelCheckpoint": trainer.enable_checkpointing}
+        off = [name for name, on in switches.items() if on is False]
+        trainer.callbacks = [c for c in trainer.callbacks or [] if c.class_path.rpartition(".")[2] not in off]
+
+    def _add_csv_logger(self) -> None:
+        """Metrics always go to runs/<name>/version_<k>/metrics.csv, whatever other loggers there are."""
+        trainer = self._sub.trainer
+        if trainer.logger is False:
+            return
+        others = trainer.logger if isinstance(trainer.logger, list) else [trainer.logger]
+        if any("CSVLogger" in str(logger) for logger in others):
+            return
+        csv = Namespace(
+            class_path="lightning.pytorch.loggers.CSVLogger",
+            init_args=Namespace(
+                save_dir=trainer.default_root_dir or "runs",
+                name=self._name(),
+                version=None,
+                prefix="",
+                flush_logs_every_n_steps=10,
+            ),
+        )
+        trainer.logger = [csv, *(logger for logger in others if logger not in (None, True))]
+
+    def _name(self) -> str:
+        if self._sub.name:
+            return str(self._sub.name)
+        files = [Path(str(file)).stem for file in (self._sub.get("config") or self.config.get("config") or [])]
+        if files:
+            return files[-1]
+        return str(self._sub.data.class_path).rpartition(".")[2].removesuffix("DataModule").lower()
+
+
+def find_configs(args: Sequence[str]) -> list[str]:
+    """Replace configuration files that do not exist here by those of the installed package of the same name."""
+    found = list(args)
+    for i, (flag, value) in enumerate(pairwise(args)):
+        if flag in ("-c", "--config") and not Path(value).exists():
+            packaged = [root / value for root in (PACKAGE, PACKAGE.parent) if (root / value).is_file()]
+            found[i + 1] = str(packaged[0]) if packaged else value
+    return found
+
+
+def main(args: ArgsType = None) -> FewShotCLI | None:
+    """Run the command line.
+
+    Args:
+        args: list of arguments for use from Python, where errors are raised; ``sys.argv[1:]`` if not given, where they
+            are printed.
+
+    Returns:
+        The CLI object with ``trainer``, ``model`` and ``datamodule``; ``None`` for verbs without a trainer.
+    """
+    with warnings.catch_warnings():
+        for message in QUIET:
+            warnings.filterwarnings("ignore", message)
+        if args is not None:
+            return _run(args)
+        sys.argv[1:] = find_configs(sys.argv[1:])
+        with plain_errors():
+            return _run(None)
+
+
+def _run(args: ArgsType) -> FewShotCLI | None:
+    argv = sys.argv[1:] if args is None else args
+    if isinstance(argv, list) and argv[:1] == ["report"]:
+        report(argv[1:])
+        return None
+    if isinstance(argv, list) and argv[:1] == ["evidence"]:
+        from vdmfewshot.studies.evidence.run import evidence  # matplotlib
+
+        evidence(find_configs(argv[1:]))
+        return None
+    if isinstance(argv, list) and argv[:1] == ["fleet"]:
+        from vdmfewshot.studies.fleet.run import fleet  # which starts this command line for every stack
+
+        fleet(argv[1:])
+        return None
+    return make_cli(args, FewShotCLI)
+
+
+def make_cli(args: ArgsType, kind: type[CLI]) -> CLI:
+    """Parse a command line and do what it says, or what a subclass of ``FewShotCLI`` makes of it."""
+    return kind(
+        LightningModule,
+        LightningDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        trainer_class=FewShotTrainer,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        save_config_callback=SaveRunConfig,
+        parser_kwargs={"description": DESCRIPTION, "prog": "vdmfewshot", "formatter_class": HelpFormatter},
+        args=find_configs(args) if isinstance(args, list) else args,
+    )
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Show mistakes of the user, which our own code explains, as one message instead of a traceback."""
+    try:
+        yield
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        if not frames or PACKAGE not in Path(frames[-1].filename).parents:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+
+
+def run() -> None:
+    """Console script: ``main`` without its result, which a shell would take for a failure."""
+    try:
+        main()
+    except SIGTERMException:  # Lightning's has no status, which a shell would take for success
+        raise SystemExit(128 + signal.SIGTERM) from None

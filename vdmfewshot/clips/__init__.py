@@ -1,0 +1,1 @@
+"""From pictures to clips: one typed batch, transitions, geometry, randomness by name."""

@@ -1,0 +1,1 @@
+"""What generated video and generated tasks draw with."""

@@ -1,0 +1,1 @@
+"""Adapters: inject, save, load, verify, export, stack."""

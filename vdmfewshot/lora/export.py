@@ -1,0 +1,140 @@
+"""Adapters as others read them: the diffusers and the peft format, a model card, and the proof that they load."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from vdmfewshot.budget.memory import upcast
+from vdmfewshot.lora.adapters import (
+    ADAPTER,
+    DIFFUSERS_FILE,
+    MANIFEST_FILE,
+    Manifest,
+    adapter_state,
+    peft_config,
+    sha256,
+)
+
+PEFT_FILE = "adapter_model.safetensors"
+
+
+def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manifest) -> Manifest:
+    """Write the adapter for diffusers, for peft and for us, all or nothing.
+
+    Args:
+        folder: replaced as a whole if it exists.
+        model: the adapted denoiser.
+        pipeline_class: diffusers pipeline whose ``save_lora_weights`` defines the format.
+        manifest: completed with the checksum of the weights.
+
+    Returns:
+        The manifest as written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        state, config = adapter_state(model), peft_config(model)
+        pipeline_class.save_lora_weights(
+            temporary, transformer_lora_layers=state, transformer_lora_adapter_metadata=config
+        )
+        save_file({f"base_model.model.{k}": v for k, v in state.items()}, temporary / PEFT_FILE, {"format": "pt"})
+        written = dict(config, base_model_name_or_path=manifest.backbone["path"])
+        (temporary / "adapter_config.json").write_text(json.dumps(written, indent=2, sort_keys=True))
+        manifest = Manifest(**{**asdict(manifest), "weights_sha256": sha256(temporary / DIFFUSERS_FILE)})
+        (temporary / MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True))
+        (temporary / "README.md").write_text(model_card(manifest, config))
+        _replace_folder(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return manifest
+
+
+def _replace_folder(new: Path, old: Path) -> None:
+    """Rename ``new`` to ``old``; a previous ``old`` is moved aside first and removed last."""
+    aside = new.with_name(f"{new.name}.old")
+    if old.exists():
+        os.rename(old, aside)
+    os.rename(new, old)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def model_card(manifest: Manifest, config: Mapping[str, Any]) -> str:
+    """Markdown with the front matter that model hubs read and the lines that load the adapter."""
+    backbone, clip = manifest.backbone, manifest.clip
+    extra = {
+        name: "".join(f", {key}={value!r}" for key, value in backbone.get(name, {}).items())
+        for name in ("pipeline_kwargs", "lora_kwargs")
+    }
+    return f"""---
+base_model: {backbone["path"]}
+library_name: diffusers
+pipeline_tag: image-to-video
+tags: [lora, peft, vdmfewshot, few-shot]
+---
+
+# {manifest.task}
+
+LoRA of rank {config["r"]}, alpha {config["lora_alpha"]}, on {backbone["path"]} (fingerprint {backbone["fingerprint"]}).
+It continues an input image with its answer, drawn by `{manifest.codec["name"]}`: {clip["num_frames"]} frames of
+{clip["height"]}x{clip["width"]}, transition `{clip["transition"]}`; the answer is the last frame.
+
+```python
+pipeline = {backbone["pipeline"]}.from_pretrained("{backbone["path"]}"{extra["pipeline_kwargs"]})
+pipeline.load_lora_weights("this folder"{extra["lora_kwargs"]})
+```
+"""
+
+
+@torch.no_grad()
+def verify_export(folder: Path, backbone: Any) -> float:
+    """Load a saved adapter with stock diffusers beside the trained one and compare the denoiser's outputs.
+
+    Args:
+        folder: as written by ``save_adapter``.
+        backbone: holding the trained adapter; left as it was.
+
+    Returns:
+        Largest difference of the outputs relative to their largest value.
+
+    Raises:
+        ValueError: if they differ by more than rounding, or if the adapter has no effect.
+    """
+    model, name = backbone.denoiser, "verify"
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    in_training = [m for m in model.modules() if m.training]
+    model.eval()  # dropout would make every output another one
+    trained = backbone.probe()
+    upcast(model)
+    backbone.pipeline.load_lora_weights(folder, adapter_name=name, **backbone.lora_kwargs)
+    try:
+        model.set_adapter(name)
+        reloaded = backbone.probe()
+    finally:
+        model.delete_adapters(name)
+        model.set_adapter(ADAPTER)
+        for p in trainable:
+            p.requires_grad_(True)
+    model.disable_adapters()
+    frozen = backbone.probe()
+    model.enable_adapters()
+    for module in in_training:
+        module.training = True
+    scale = float(trained.abs().max())
+    difference = float((trained - reloaded).abs().max()) / scale
+    # diffusers casts adapters to the dtype of the base; bf16 has 8 bits.
+    tolerance = 1e-5 if model.dtype == torch.float32 else 3e-2
+    if not difference <= tolerance:
+        raise ValueError(f"adapter {folder} gives other outputs in diffusers: relative difference {difference:.1e}")
+    if torch.equal(trained, frozen):
+        raise ValueError(f"adapter {folder} has no effect on the frozen model; train it for longer")
+    return difference

@@ -1,0 +1,1 @@
+"""Training and sampling with a frozen backbone: Lightning modules, trainer, checkpoints, latents."""

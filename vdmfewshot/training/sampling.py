@@ -1,0 +1,102 @@
+"""How predictions are generated: quality against cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vdmfewshot.backbones.base import Backbone
+from vdmfewshot.lora.adapters import merged
+
+#: (denoising steps, guidance scale); benchmarks/predict.py --score prints what other numbers of steps would score
+QUALITY: dict[str, tuple[int, float]] = {"one": (1, 1.0), "few": (4, 1.0), "fast": (10, 1.0), "paper": (50, 6.0)}
+
+
+@dataclass(frozen=True)
+class SamplingArgs:
+    """How predictions are generated.
+
+    Args:
+        quality: steps and guidance in one word: fast is 10 steps without guidance, few is 4 and one is 1; paper, the
+            upstream default, is 50 with guidance 6.
+        steps: denoising steps; default: those of the quality.
+        guidance: classifier-free guidance scale; 1 is off and halves the cost; default: that of the quality.
+        attempts: predictions per query, each from its own noise (K of pass@k).
+        max_batch: samples in one call, queries of a batch times attempts; less needs less memory.
+        merge: add the adapter to a copy of the weights that it adapts while generating: faster, equal to rounding.
+            Quantised, sharded and offloaded weights are left alone.
+        decode: what of a clip is decoded: the last frame, from the last latent alone where the family can and the clip
+            ends in as many equal frames as a latent holds (a seventh of the work, equal to within the VAE's own error);
+            or all frames, exactly as the stock pipeline does.
+    """
+
+    quality: Literal["one", "few", "fast", "paper"] = "fast"
+    steps: int | None = None
+    guidance: float | None = None
+    attempts: int = 1
+    max_batch: int = 16
+    merge: bool = True
+    decode: Literal["last", "clip"] = "last"
+
+    def __post_init__(self) -> None:
+        """Check ranges.
+
+        Raises:
+            ValueError: naming rule and value.
+        """
+        for name in ("num_inference_steps", "attempts", "max_batch"):
+            if getattr(self, name) < 1:
+                option = "steps" if name == "num_inference_steps" else name
+                raise ValueError(f"sampling.{option} must be at least 1, got {getattr(self, name)}")
+        if self.guidance_scale < 1:
+            raise ValueError(f"sampling.guidance must be at least 1 (off), got {self.guidance_scale}")
+
+    @property
+    def num_inference_steps(self) -> int:
+        """``steps`` if given, else those of ``quality``."""
+        return QUALITY[self.quality][0] if self.steps is None else self.steps
+
+    @property
+    def guidance_scale(self) -> float:
+        """``guidance`` if given, else that of ``quality``."""
+        return QUALITY[self.quality][1] if self.guidance is None else self.guidance
+
+
+def sample_clips(
+    backbone: Backbone,
+    first_frames: Tensor,
+    num_frames: int,
+    generators: Sequence[torch.Generator],
+    sampling: SamplingArgs,
+    still: int = 0,
+    announce: Callable[[slice], None] = lambda part: None,
+) -> tuple[Tensor, Tensor]:
+    """What follows images, in as few calls as ``max_batch`` allows.
+
+    Args:
+        backbone: with its adapter.
+        first_frames: (N, 3, H, W) in [-1, 1]; equal ones are encoded once.
+        num_frames: F of the clips.
+        generators: N generators, one a sample, so that results do not depend on the batch.
+        sampling: how.
+        still: frames at the end of a clip that are equal.
+        announce: told which samples the next call is about.
+
+    Returns:
+        latents (N, T, C, h, w) and what was decoded of them, (N, F', 3, H, W) in [-1, 1].
+    """
+    alone = sampling.decode == "last" and still >= backbone.frames_per_latent
+    decode = backbone.decode_last if alone else backbone.decode
+    latents, frames = [], []
+    with merged(backbone.denoiser, sampling.merge), backbone.first_frames_encoded_once():
+        for start in range(0, len(first_frames), sampling.max_batch):
+            part = slice(start, start + sampling.max_batch)
+            announce(part)
+            noise, steps, guidance = generators[part], sampling.num_inference_steps, sampling.guidance_scale
+            latents.append(backbone.sample(first_frames[part], num_frames, noise, steps, guidance))
+            frames.append(decode(latents[-1], noise))
+    return torch.cat(latents), torch.cat(frames)
