@@ -16,18 +16,22 @@ from vdmfewshot.cli.command import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if "results" not in p.parts)]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 HUB_ID = "zai-org/CogVideoX1.5-5B-I2V"
 
 
 def fenced(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, flags=re.MULTILINE | re.DOTALL)
 
 
-LINES = [line for block in fenced("bash") for line in block.splitlines() if not line.startswith("#")]
+LINES = list(
+    dict.fromkeys(line for block in fenced("bash") for line in block.splitlines() if line[:1] not in ("#", ""))
+)
 EVIDENCE = [line for line in LINES if line.startswith("vdmfewshot evidence")]
 OTHERS = ("vdmfewshot report", "vdmfewshot evidence")
 COMMANDS = [line for line in LINES if line.startswith("vdmfewshot ") and not line.startswith(OTHERS)]
-INLINE = re.findall(r"`(--[\w.]+[ =][^`]+)`", README)
+INLINE = re.findall(r"`(--[\w.]+[ =][^`]+)`", TEXT)
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +77,11 @@ def test_benchmarks_of_the_readme_parse(command: str) -> None:
     importlib.import_module(module).parser().parse_args(options)
 
 
-def test_report_of_the_readme(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("command", [line for line in LINES if line.startswith("vdmfewshot report")])
+def test_reports(
+    command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(place)
-    (command,) = [line for line in LINES if line.startswith("vdmfewshot report")]
     main(shlex.split(command)[1:])
     assert "runs/my_task/version_0" in capsys.readouterr().out
 
@@ -116,9 +122,14 @@ def test_snippets_run(snippet: str, place: Path, tiny: Path, monkeypatch: pytest
         assert scope["pipeline"].get_active_adapters()  # type: ignore[attr-defined]
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README + (ROOT / "CONTRIBUTING.md").read_text()):
-        assert target.startswith("https://arxiv.org/") or (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) <= 180
 
 
 def test_files_named_for_contributors_exist() -> None:
