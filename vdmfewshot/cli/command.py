@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from pydoc import locate
@@ -22,8 +23,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vdmfewshot.callbacks.config import SaveRunConfig
 from vdmfewshot.cli.allowlist import check_classes, read_safely
-from vdmfewshot.cli.report import report
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
+from vdmfewshot.cli.verbs import find_verb, table
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.training.checkpoint import verify
@@ -45,12 +46,15 @@ import_rooms("backbones", "callbacks", "data")
 #: extra folders are looked up here, so that an installed wheel finds experiments/… from anywhere
 PACKAGE = Path(__file__).parents[1]
 CLI = TypeVar("CLI", bound="FewShotCLI")
-DESCRIPTION = """Adapt a frozen video diffusion model to a vision task from 1-30 labelled examples.
+DESCRIPTION = f"""Adapt a frozen video diffusion model to a vision task from 1-30 labelled examples.
 
 A first run: vdmfewshot adapt -c experiments/nuclei.yaml
 Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER --data.shots 4 (FOLDER/input, FOLDER/target)
 Hundreds of tasks: vdmfewshot fleet -c experiments/arc-fleet.yaml
-Compare runs: vdmfewshot report runs/*/version_*"""
+Compare runs: vdmfewshot report runs
+
+All verbs:
+{table()}"""
 CALLBACKS = (
     *("progress.Progress", "cost.CostReport", "latents.EncodeAhead"),
     *("scorer.Scorer", "visuals.Visuals", "predictions.Predictions", "export.AdapterExport"),
@@ -236,20 +240,21 @@ def main(args: ArgsType = None) -> FewShotCLI | None:
 
 def _run(args: ArgsType) -> FewShotCLI | None:
     argv = sys.argv[1:] if args is None else args
-    if isinstance(argv, list) and argv[:1] == ["report"]:
-        report(argv[1:])
-        return None
-    if isinstance(argv, list) and argv[:1] == ["evidence"]:
-        from vdmfewshot.studies.evidence.run import evidence  # matplotlib
+    name, *rest = argv if isinstance(argv, list) and argv else [""]
+    verb = find_verb(name)
+    if verb is None:
+        return make_cli(args, FewShotCLI)
+    result = verb.load()(find_configs(rest))
+    return result if isinstance(result, FewShotCLI) else None
 
-        evidence(find_configs(argv[1:]))
-        return None
-    if isinstance(argv, list) and argv[:1] == ["fleet"]:
-        from vdmfewshot.studies.fleet.run import fleet  # which starts this command line for every stack
 
-        fleet(argv[1:])
-        return None
-    return make_cli(args, FewShotCLI)
+def _lightning_verb(name: str, args: Sequence[str]) -> FewShotCLI:
+    return make_cli([name, *args], FewShotCLI)
+
+
+adapt, fit, validate, test, predict = (
+    partial(_lightning_verb, name) for name in ("adapt", "fit", "validate", "test", "predict")
+)
 
 
 def make_cli(args: ArgsType, kind: type[CLI]) -> CLI:
