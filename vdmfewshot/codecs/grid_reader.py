@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from vdmfewshot.codecs import grid_colors, grid_layout
 from vdmfewshot.codecs.grid_colors import Reading
 from vdmfewshot.codecs.grid_layout import TRUNCATE, Axis, Costs, Layout, Style
-from vdmfewshot.codecs.palette import MAX_SHIFT, mean_shift, shifted, squared_distances
+from vdmfewshot.codecs.palette import MAX_SHIFT, distance_planes, mean_shift, shifted
 
 Floats = NDArray[np.float32]
 Lines = tuple[NDArray[np.int64], NDArray[np.int64]]
@@ -102,9 +102,10 @@ class GridReader:
 
     def _maps(self, picture: Floats, shift: Floats) -> Costs:
         """Truncated squared distance of every pixel to canvas, border and its nearest cell colour."""
-        table = shifted(np.concatenate([self.cells, self.canvas[None], self.line[None]]), shift)
-        costs = np.minimum(squared_distances(picture, table) / TRUNCATE**2, 1.0)
-        return Costs(canvas=costs[..., 10], border=costs[..., 11], cell=costs[..., :10].min(axis=-1))
+        table = shifted(np.concatenate([self.canvas[None], self.line[None], self.cells]), shift)
+        planes = distance_planes(picture, table)
+        costs = [np.minimum(plane / TRUNCATE**2, 1.0) for plane in (planes[0], planes[1], planes[2:].min(axis=0))]
+        return Costs(canvas=costs[0], border=costs[1], cell=costs[2])
 
     def _draw(self, fit: Located) -> Floats:
         """Unshifted rendering of the grid that is read where ``fit`` found it: cells, borders and canvas."""
@@ -172,9 +173,8 @@ class GridReader:
         fixed = shifted(np.stack([self.canvas, self.line]), shift)
         drawn = np.concatenate([reading.colors.reshape(-1, 3), fixed])[roles[near]]
         seen = picture[near]
-        error = float(((seen - drawn) ** 2).sum(dtype=np.float64))
-        total = float(((seen - seen.mean(axis=0)) ** 2).sum(dtype=np.float64))
-        return 1.0 - error / max(total, 1.0)
+        error, spread = (seen - drawn).ravel(), (seen - seen.mean(axis=0)).ravel()
+        return 1.0 - float(error @ error) / max(float(spread @ spread), 1.0)
 
     def _contrast(self, picture: Floats, roles: NDArray[np.int64], shift: Floats) -> float:
         """Distance of mean border and mean canvas colour; to the expected canvas where the grid fills the frame.

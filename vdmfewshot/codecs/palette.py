@@ -20,6 +20,8 @@ ARC_PALETTE: tuple[Color, ...] = (
 #: largest global colour shift per channel that is looked for; real video models reach about 60
 MAX_SHIFT = 70.0
 
+#: pixels whose median tells a shift to a fraction of a level: more are thinned out evenly
+_ENOUGH = 16384
 #: RGB levels per channel among which a max-min palette chooses
 _LEVELS = np.rint(np.linspace(0, 255, 9)).astype(np.int64)
 #: corners of the RGB cube from which the search starts
@@ -94,6 +96,19 @@ def squared_distances(pixels: Floats, colors: Floats) -> Floats:
     return distances
 
 
+def distance_planes(picture: Floats, colors: Floats) -> Floats:
+    """(H, W, 3) picture and (K, 3) colours → (K, H, W) squared RGB distances.
+
+    As ``squared_distances``, with a plane for each colour: a minimum over colours is then one over whole pictures.
+    """
+    pixels, table = picture.reshape(-1, 3) - np.float32(128.0), colors - np.float32(128.0)
+    planes = (-2.0 * table) @ pixels.T
+    planes += np.einsum("nc,nc->n", pixels, pixels)
+    planes += (table**2).sum(axis=1)[:, None]
+    distances: Floats = np.maximum(planes, 0.0, out=planes).reshape(len(colors), *picture.shape[:2])
+    return distances
+
+
 def nearest(pixels: Floats, palette: Sequence[Color] | Floats) -> NDArray[np.int64]:
     """(..., 3) RGB pixels → (...) indices of the nearest of (K, 3) colours in Euclidean distance."""
     index: NDArray[np.int64] = squared_distances(pixels, np.asarray(palette, dtype=np.float32)).argmin(axis=-1)
@@ -115,6 +130,8 @@ def mean_shift(pixels: Floats, colors: Floats, guess: Floats) -> Floats:
     Returns:
         (3,) shift within ±``MAX_SHIFT``; the guess itself in channels where every value saturates.
     """
+    stride = 1 + len(pixels) // _ENOUGH
+    pixels, colors = pixels[::stride], colors[::stride]
     moved = colors + guess
     free = (moved > 0.0) & (moved < 255.0)
     medians = [
