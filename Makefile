@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format sweep clean
+.PHONY: help demo test lint format docs sweep clean
 
 PYTHON ?= python3
 # Installed first and only if there is no torch: a plain `pip install torch` may fetch 5 GB of CUDA libraries.
@@ -33,6 +33,9 @@ lint: $(VENV)/.vdmfewshot-dev ## Check style and types
 format: $(VENV)/.vdmfewshot-dev ## Format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.vdmfewshot-dev ## Build the documentation into build/site; warnings are errors
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 sweep: $(VENV)/.vdmfewshot ## Create a W&B sweep of SWEEP=FILE and say how to start its agents
 	@if $(BIN)/python -c 'import wandb; raise SystemExit(wandb.Api().api_key is None)' 2>/dev/null; then \
