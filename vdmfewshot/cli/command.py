@@ -7,7 +7,6 @@ import pkgutil
 import signal
 import sys
 import traceback
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,13 +21,16 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vdmfewshot.callbacks.config import SaveRunConfig
+from vdmfewshot.callbacks.default import DEFAULT
 from vdmfewshot.cli.allowlist import check_classes, read_safely
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.cli.verbs import find_verb, table
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.training.checkpoint import verify
+from vdmfewshot.training.defaults import TRAINER
 from vdmfewshot.training.module import UNTRAINED, FewShotModule
+from vdmfewshot.training.quiet import quiet
 from vdmfewshot.training.stacked_module import StackedModule
 from vdmfewshot.training.trainer import FewShotTrainer, native_precision
 
@@ -55,42 +57,14 @@ Compare runs: vdmfewshot report runs
 
 All verbs:
 {table()}"""
-CALLBACKS = (
-    *("progress.Progress", "cost.CostReport", "latents.EncodeAhead"),
-    *("scorer.Scorer", "visuals.Visuals", "predictions.Predictions", "export.AdapterExport"),
-)
 DEFAULTS: dict[str, Any] = {
     "model": {
         "class_path": "vdmfewshot.training.module.FewShotModule",
         "init_args": {"backbone": {"class_path": "vdmfewshot.backbones.CogVideoX"}},
     },
-    "trainer.max_steps": 200,
-    "trainer.gradient_clip_val": 1.0,
-    "trainer.num_sanity_val_steps": 0,
-    "trainer.check_val_every_n_epoch": None,
-    "trainer.val_check_interval": 100,
-    "trainer.log_every_n_steps": 10,
-    "trainer.enable_model_summary": False,
-    "trainer.callbacks": [
-        {
-            "class_path": "lightning.pytorch.callbacks.ModelCheckpoint",
-            "init_args": {"save_last": True, "save_top_k": 0, "every_n_train_steps": 50, "save_on_exception": True},
-        },
-        *({"class_path": f"vdmfewshot.callbacks.{name}"} for name in CALLBACKS),
-    ],
+    **{f"trainer.{name}": value for name, value in TRAINER.items()},
+    "trainer.callbacks": [{"class_path": path, "init_args": arguments} for path, arguments in DEFAULT.items()],
 }
-
-#: warnings of libraries that are about their own insides, or about what we do on purpose
-QUIET = (
-    r"`isinstance\(treespec, LeafSpec\)` is deprecated",  # Lightning with torch 2.13
-    r"Total length of `list` across ranks is zero",  # no validation queries
-    r"Already found a `peft_config` attribute",  # verification loads the adapter a second time, and
-    r"Adapter verify was active which is now deleted",  # removes it again
-    r"While injecting the PEFT adapters, an inconsistency",  # diffusers adds zeros for the image keys of Wan 2.1 I2V
-    r"Found \d+ module\(s\) in eval mode",  # the frozen backbone
-    r"The .* does not have many workers",  # a handful of clips in memory
-    r"LightningCLI's args parameter is intended",  # main() called from Python
-)
 
 read_safely()
 
@@ -228,9 +202,7 @@ def main(args: ArgsType = None) -> FewShotCLI | None:
     Returns:
         The CLI object with ``trainer``, ``model`` and ``datamodule``; ``None`` for verbs without a trainer.
     """
-    with warnings.catch_warnings():
-        for message in QUIET:
-            warnings.filterwarnings("ignore", message)
+    with quiet():
         if args is not None:
             return _run(args)
         sys.argv[1:] = find_configs(sys.argv[1:])

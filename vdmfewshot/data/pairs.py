@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import functools
+from collections.abc import Iterable
+from typing import Any, Literal, Self
 
 from vdmfewshot.codecs.base import Codec
 from vdmfewshot.codecs.image import ImageCodec
 from vdmfewshot.codecs.labelmap import LabelMapCodec
 from vdmfewshot.codecs.mask import MaskCodec
 from vdmfewshot.data.augment import Augmenter, Jitter
+from vdmfewshot.data.examples import Example, Splits
 from vdmfewshot.data.folders import FolderDataModule
+from vdmfewshot.data.memory import AnyPicture, as_rows, read_pair
 from vdmfewshot.data.pictures import Background
 from vdmfewshot.data.readers import ImageReader, LabelReader, MaskReader, TargetReader
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.image import ImageMetric
 from vdmfewshot.metrics.segmentation import SegmentationMetric
+
+TargetName = Literal["image", "mask", "labels"]
 
 
 class PairsDataModule(FolderDataModule):
@@ -40,7 +46,7 @@ class PairsDataModule(FolderDataModule):
     def __init__(
         self,
         root: str,
-        target: Literal["image", "mask", "labels"] = "image",
+        target: TargetName = "image",
         num_classes: int | None = None,
         val_fraction: float = 0.0,
         background: Background = "black",
@@ -53,6 +59,41 @@ class PairsDataModule(FolderDataModule):
             raise ValueError(f"num_classes must be 2 to 8, got {num_classes}")
         self.target = target
         self.num_classes = num_classes or 2
+        self._held: tuple[list[tuple[AnyPicture, AnyPicture]], list[AnyPicture]] | None = None
+
+    @classmethod
+    def from_pairs(
+        cls, pairs: Iterable[Any], target: TargetName = "image", queries: Iterable[AnyPicture] = (), **kwargs: Any
+    ) -> Self:
+        """The same for pairs that a program already holds, instead of a folder.
+
+        Args:
+            pairs: (input, target) each, or rows of a table with these two columns, such as those of a Hugging Face
+                dataset. Pictures are arrays, PIL pictures, tensors or paths, see ``vdmfewshot.data.memory.as_picture``.
+                ``shots`` of them train, the others are scored.
+            target: what the targets are, as for folders.
+            queries: inputs without target, for ``predict``.
+            **kwargs: the other arguments of the class, ``root`` excepted.
+
+        Raises:
+            ValueError: if an item is not a pair. What is wrong with pictures is said by ``setup``, all at once.
+        """
+        data = cls("pairs", target, **kwargs)
+        data._held = as_rows(pairs), list(queries)
+        return data
+
+    def load(self) -> Splits:
+        """List the files, or the pairs in memory."""
+        if self._held is None:
+            return super().load()
+        pairs, queries = self._held
+        pool = [self._held_example(f"pair-{i:03d}", f"pair {i}", x, y) for i, (x, y) in enumerate(pairs)]
+        predict = [self._held_example(f"query-{i:03d}", f"query {i}", x, None) for i, x in enumerate(queries)]
+        return self._with_validation(Splits(pool, predict=predict, hold_out=True))
+
+    def _held_example(self, key: str, source: str, image: AnyPicture, target: AnyPicture | None) -> Example:
+        read = functools.partial(read_pair, key, image, target, self.make_reader(), self.background, self.task_name)
+        return Example(key, source, read)
 
     def make_reader(self) -> TargetReader:
         """Reader of this kind of target."""

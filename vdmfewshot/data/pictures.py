@@ -27,7 +27,7 @@ _SIXTEEN_BIT = {"I", "I;16", "I;16L", "I;16B", "I;16N"}
 _ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
 
 
-def read_picture(path: Path, background: Background = "black") -> NDArray[np.uint8]:
+def read_picture(path: Path | Image.Image, background: Background = "black") -> NDArray[np.uint8]:
     """Read a colour picture.
 
     EXIF orientation is applied. Transparency is composited on ``background``. Greyscale and palette pictures become
@@ -35,7 +35,7 @@ def read_picture(path: Path, background: Background = "black") -> NDArray[np.uin
     pictures incomparable. 16-bit RGB keeps the upper 8 bits.
 
     Args:
-        path: png, jpg, webp, bmp or tif file with one picture.
+        path: png, jpg, webp, bmp or tif file with one picture, or a picture that PIL has read.
         background: what shows through transparent pixels.
 
     Returns:
@@ -56,7 +56,7 @@ def read_picture(path: Path, background: Background = "black") -> NDArray[np.uin
         return np.array(image.convert("RGB"), dtype=np.uint8)
 
 
-def read_labels(path: Path) -> NDArray[np.int64]:
+def read_labels(path: Path | Image.Image) -> NDArray[np.int64]:
     """Read a label map: palette indices, grey levels as they are, or RGB with three equal channels.
 
     Returns:
@@ -70,14 +70,14 @@ def read_labels(path: Path) -> NDArray[np.int64]:
         if image.format == "JPEG":
             raise ValueError("JPEG changes class values: save label maps as png")
         labels = np.array(image)
-    if labels.ndim == 3:
-        labels = _single_channel(path, labels)
-    if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
-        raise ValueError(f"{path}: class values must be whole numbers, got {labels.dtype} pixels")
-    return labels.astype(np.int64)
+        if labels.ndim == 3:
+            labels = _single_channel(labels)
+        if not np.issubdtype(labels.dtype, np.integer) and labels.dtype != bool:
+            raise ValueError(f"class values must be whole numbers, got {labels.dtype} pixels")
+        return labels.astype(np.int64)
 
 
-def read_mask(path: Path) -> NDArray[np.bool_]:
+def read_mask(path: Path | Image.Image) -> NDArray[np.bool_]:
     """Read a binary mask drawn as black and white: {0, 1}, {0, 255}, or grey levels cut at 128.
 
     Returns:
@@ -89,17 +89,17 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     with _opened(path) as image:
         lossy = image.format == "JPEG"
         grey = np.array(image.convert("L") if lossy else image)
-    if grey.ndim == 3:
-        grey = _single_channel(path, grey)
-    top = int(grey.max())
-    if not lossy and 1 < top < 128:
-        raise ValueError(
-            f"{path}: values up to {top} are neither a 0/1 nor a black-and-white mask; for class indices use labels"
-        )
-    if not lossy and top == 255 and 1 in grey and not ((grey > 1) & (grey < 255)).any():
-        raise ValueError(f"{path}: values 0, 1 and 255 are class indices with an ignore label, not a black-white mask")
-    white: NDArray[np.bool_] = grey >= (1 if top <= 1 and not lossy else 128)
-    return white
+        if grey.ndim == 3:
+            grey = _single_channel(grey)
+        top = int(grey.max())
+        if not lossy and 1 < top < 128:
+            raise ValueError(
+                f"values up to {top} are neither a 0/1 nor a black-and-white mask; for class indices use labels"
+            )
+        if not lossy and top == 255 and 1 in grey and not ((grey > 1) & (grey < 255)).any():
+            raise ValueError("values 0, 1 and 255 are class indices with an ignore label, not a black-white mask")
+        white: NDArray[np.bool_] = grey >= (1 if top <= 1 and not lossy else 128)
+        return white
 
 
 def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
@@ -115,19 +115,19 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path | Image.Image) -> Iterator[Image.Image]:
     """The upright, fully loaded picture; whatever goes wrong inside becomes a ValueError that names the file."""
+    if isinstance(path, Image.Image):
+        with _opened_by_pil(path) as image:
+            yield image
+        return
     try:
         if path.stat().st_size == 0:
             raise ValueError("the file is empty (0 bytes)")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
-                _check_header(image)
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-                upright.format = image.format
-                yield upright
+                yield _upright(image)
     except FileNotFoundError as error:
         raise ValueError(f"{path}: no such file (deleted or moved?)") from error
     except UnidentifiedImageError as error:
@@ -136,6 +136,22 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise ValueError(f"{path}: damaged picture ({error})") from error
     except ValueError as error:
         raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from error
+
+
+@contextmanager
+def _opened_by_pil(image: Image.Image) -> Iterator[Image.Image]:
+    try:
+        yield _upright(image)
+    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError) as error:
+        raise ValueError(f"damaged picture ({error})") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    _check_header(image)
+    image.load()
+    upright = ImageOps.exif_transpose(image)
+    upright.format = image.format
+    return upright
 
 
 def _check_header(image: Image.Image) -> None:
@@ -152,12 +168,12 @@ def _scaled(pixels: NDArray[np.integer]) -> NDArray[np.uint8]:
     return np.round(pixels / 257).astype(np.uint8)
 
 
-def _single_channel(path: Path, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _single_channel(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(h, w) of a picture whose colour channels agree; an alpha channel must be opaque."""
     colours = pixels[..., :3] if pixels.shape[2] >= 3 else pixels[..., :1]
     if pixels.shape[2] in (2, 4) and (pixels[..., -1] != 255).any():
-        raise ValueError(f"{path}: labels must not be transparent; save them as greyscale or palette png")
+        raise ValueError("labels must not be transparent; save them as greyscale or palette png")
     if (colours != colours[..., :1]).any():
-        raise ValueError(f"{path}: labels must be grey or palette values, this file has colours")
+        raise ValueError("labels must be grey or palette values, this file has colours")
     channel: NDArray[np.uint8] = colours[..., 0]
     return channel

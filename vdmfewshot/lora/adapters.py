@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,8 @@ class Manifest:
         clip: ``num_frames``, ``height``, ``width`` and ``transition``.
         task: name of the task.
         weights_sha256: of the diffusers-format file.
+        sampling: how it was scored, as arguments of ``SamplingArgs``; empty if unknown.
+        seed: of its noise.
         format: version of this file.
     """
 
@@ -75,6 +77,8 @@ class Manifest:
     clip: dict[str, Any]
     task: str
     weights_sha256: str = ""
+    sampling: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
     format: int = 1
 
 

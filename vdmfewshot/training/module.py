@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +217,8 @@ class FewShotModule(LightningModule):
             },
             clip={"num_frames": num_frames, "height": height, "width": width, "transition": data.transition},
             task=data.task_name,
+            sampling=asdict(self.sampling),
+            seed=run_seed(self.seed),
         )
 
     def identity(self) -> dict[str, Any]:

@@ -1,0 +1,298 @@
+"""The package from Python: adapt a model to pairs, ask it, save it, load it.
+
+It stands above data, training and callbacks, which it puts together, and below the command line, whose ``adapt`` runs
+the same data modules, defaults and ``FewShotTrainer.adapt``.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jsonargparse import ArgumentParser
+from lightning.pytorch.loggers import CSVLogger
+from PIL import Image
+from torch import Tensor
+
+from vdmfewshot import backbones
+from vdmfewshot.backbones import Backbone
+from vdmfewshot.callbacks.default import default_callbacks
+from vdmfewshot.callbacks.evaluation import run_folder
+from vdmfewshot.clips.clip import Pair, to_image
+from vdmfewshot.clips.transition import TransitionName
+from vdmfewshot.codecs import Codec, codec_from_spec
+from vdmfewshot.data.base import FewShotDataModule
+from vdmfewshot.data.examples import Example, Splits, picture_digest
+from vdmfewshot.data.memory import AnyPicture, as_picture
+from vdmfewshot.data.pairs import PairsDataModule, TargetName
+from vdmfewshot.data.pictures import read_picture
+from vdmfewshot.lora.adapters import MANIFEST_FILE, LoraArgs, Manifest, read_adapter
+from vdmfewshot.lora.export import save_adapter
+from vdmfewshot.metrics.base import TaskMetric
+from vdmfewshot.training.defaults import TRAINER
+from vdmfewshot.training.module import FewShotModule
+from vdmfewshot.training.quiet import quiet
+from vdmfewshot.training.sampling import SamplingArgs
+from vdmfewshot.training.trainer import FewShotTrainer, native_precision
+
+
+def adapt(
+    pairs: Iterable[Any],
+    target: TargetName = "image",
+    model: str | Backbone | FewShotModule = "embedded",
+    shots: int | None = None,
+    *,
+    steps: int | None = None,
+    folder: str | Path | None = None,
+    seed: int = 0,
+    accelerator: str = "auto",
+    **data: Any,
+) -> Adapted:
+    """Adapt a frozen video model to a few labelled pairs, and score it on those that are left.
+
+    Args:
+        pairs: (input, target) each, or rows of a table with these two columns, such as those of a Hugging Face
+            dataset; pictures are arrays, PIL pictures, tensors or paths.
+        target: what the targets are: pictures, black-and-white masks, or label maps (with ``num_classes``).
+        model: name of a model that the package has a file for (``embedded`` needs no download), a backbone, or a
+            module of your own.
+        shots: n, pairs that train; the others are scored. All train if not given.
+        steps: of the training; the default of ``vdmfewshot.training.defaults`` if not given.
+        folder: where the run's folder ``version_k`` is made, with scores, pictures, checkpoints and adapter; if not
+            given, nothing is left on disk.
+        seed: of adapter, noise and order.
+        accelerator: as Lightning has it.
+        **data: further arguments of ``PairsDataModule``, such as ``variants``, ``height``, ``width``, ``support_seed``.
+
+    Returns:
+        the adapted model.
+
+    Raises:
+        ValueError: naming every pair that breaks a rule, before weights are read.
+    """
+    task = PairsDataModule.from_pairs(pairs, target, shots=shots, seed=seed, **data)
+    task.setup()
+    module = make_module(model, seed)
+    scratch = tempfile.TemporaryDirectory() if folder is None else None
+    place = Path(scratch.name if scratch else str(folder))
+    with quiet():
+        trainer = make_trainer(place, accelerator, steps)
+        run = trainer.adapt if task.queries("test") else trainer.fit
+        run(module, datamodule=task)
+    found = sorted(run_folder(trainer).glob("scores/test/step=*/scores.json"))
+    scores = json.loads(found[-1].read_text(encoding="utf-8"))["scores"] if found else {}
+    clip = Canvas(*task.clip_shape, task.transition)
+    kept = None if scratch else run_folder(trainer)
+    return Adapted(module, task.codec, clip, module.manifest(task), scores, kept, accelerator)
+
+
+def load(folder: str | Path, model: str | Backbone | None = None, accelerator: str = "auto") -> Adapted:
+    """An adapter that was saved by ``Adapted.save`` or by a run of the command line (``<run>/adapter``).
+
+    Args:
+        folder: of the adapter.
+        model: the backbone, where it is not at the path that the adapter names.
+        accelerator: as Lightning has it.
+
+    Raises:
+        FileNotFoundError: if there is no adapter.
+        ValueError: if it was made elsewhere, is damaged, or does not fit the backbone.
+    """
+    place = Path(folder)
+    _, manifest = read_adapter(place)
+    if manifest is None:
+        raise ValueError(
+            f"adapter {place} was not made by vdmfewshot: {MANIFEST_FILE} is missing; load it in diffusers"
+        )
+    config = json.loads((place / "adapter_config.json").read_text(encoding="utf-8"))
+    backbone = model if isinstance(model, Backbone) else _backbone_of(manifest, model)
+    module = FewShotModule(
+        backbone,
+        lora=LoraArgs(config["r"], config["lora_alpha"], targets=config["target_modules"]),
+        sampling=SamplingArgs(**manifest.sampling),
+        adapter=str(place),
+        seed=manifest.seed,
+    )
+    codec = codec_from_spec(manifest.codec["name"], manifest.codec["spec"], manifest.codec["version"])
+    return Adapted(module, codec, Canvas(**manifest.clip), manifest, {}, place, accelerator)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Clips of an adapter: F frames of (height, width) pixels, and how the input becomes the target within them."""
+
+    num_frames: int
+    height: int
+    width: int
+    transition: TransitionName
+
+
+@dataclass
+class Adapted:
+    """A model that has learned a task.
+
+    Attributes:
+        module: the frozen model with its adapter.
+        codec: how answers are read from frames.
+        clip: of the adapter.
+        manifest: what is stored beside the adapter's weights.
+        scores: by name, each with ``score``, ``low`` and ``high`` (95 %), ``n``, ``n_expected``, ``ceiling``,
+            ``copy_input`` and ``mean_target``, as in ``scores.json``; empty if nothing was left to score.
+        folder: of the run, or of the adapter that was loaded; ``None`` if nothing was kept.
+        accelerator: that predicts.
+    """
+
+    module: FewShotModule = field(repr=False)
+    codec: Codec[Any]
+    clip: Canvas
+    manifest: Manifest = field(repr=False)
+    scores: Mapping[str, Mapping[str, Any]] = field(repr=False)
+    folder: Path | None = None
+    accelerator: str = "auto"
+
+    def predict(self, images: AnyPicture | Sequence[AnyPicture]) -> Any:
+        """Answer one picture, or each of a list.
+
+        The same picture always gets the same answer, alone or in a list.
+
+        Args:
+            images: see ``adapt``.
+
+        Returns:
+            the label, in pixels of the picture: (h, w, 3) uint8, a (h, w) bool mask or a (h, w) uint8 label map; a list
+            of them for a list.
+
+        Raises:
+            ValueError: naming every picture that cannot be read.
+        """
+        one = _is_one(images)
+        queries = QueryDataModule([images] if one else list(images), self.codec, self.clip)
+        if not one and not len(images):
+            return []
+        with quiet(), tempfile.TemporaryDirectory() as place:
+            trainer = FewShotTrainer(
+                accelerator=self.accelerator, devices=1, precision=native_precision(self.accelerator),  # type: ignore[arg-type]
+                logger=False, enable_progress_bar=False, enable_checkpointing=False, default_root_dir=place,
+            )  # fmt: skip
+            batches: Any = trainer.predict(self.module, datamodule=queries)
+        answers = [
+            self.codec.decode(to_image(attempts[0][-1]), queries.box(pair)).label
+            for batch in batches
+            for pair, attempts in zip(batch.pairs, batch.generated, strict=True)
+        ]
+        return answers[0] if one else answers
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the adapter for vdmfewshot, diffusers and peft.
+
+        Args:
+            folder: made, or replaced if it holds an adapter.
+
+        Raises:
+            ValueError: if the folder holds anything else.
+        """
+        place = Path(folder)
+        if place.exists() and not (place / MANIFEST_FILE).is_file() and (place.is_file() or any(place.iterdir())):
+            raise ValueError(f"{place} holds something that is not an adapter and would be lost; name another folder")
+        backbone = self.module.backbone
+        self.module.configure_model()
+        save_adapter(place, backbone.denoiser, backbone.pipeline_class, self.manifest)
+        return place
+
+
+class QueryDataModule(FewShotDataModule):
+    """Pictures to answer with a finished adapter.
+
+    Args:
+        images: see ``adapt``.
+        codec: of the adapter.
+        clip: of the adapter.
+    """
+
+    task_name = "queries"
+
+    def __init__(self, images: Sequence[AnyPicture], codec: Codec[Any], clip: Canvas) -> None:
+        super().__init__(num_frames=clip.num_frames, height=clip.height, width=clip.width, transition=clip.transition)
+        self.images = images
+        self._codec = codec
+
+    def load(self) -> Splits:
+        """Every picture, to be predicted; its content names it, so that its noise depends on nothing else."""
+        return Splits([], predict=[self._example(i, image) for i, image in enumerate(self.images)])
+
+    def _example(self, index: int, image: AnyPicture) -> Example:
+        return Example(f"{index}", f"picture {index}", functools.partial(read_query, image))
+
+    def make_codec(self) -> Codec[Any]:
+        """Of the adapter."""
+        return self._codec
+
+    def make_metric(self) -> TaskMetric:
+        """Raise: there is no truth to compare with."""
+        raise NotImplementedError("queries have no targets to be scored against")
+
+
+def read_query(image: AnyPicture) -> Pair:
+    """A picture named after its content."""
+    pair = Pair("query", read_picture(as_picture(image)))
+    return Pair(picture_digest(pair)[:16], pair.image)
+
+
+def make_module(model: str | Backbone | FewShotModule, seed: int) -> FewShotModule:
+    """The module to adapt, by name, around a backbone, or as it is.
+
+    Raises:
+        ValueError: for a name that there is no file for, with those that there are.
+    """
+    if isinstance(model, FewShotModule):
+        return model
+    if isinstance(model, Backbone):
+        return FewShotModule(model, seed=seed)
+    files = {file.stem: file for root in _packages() for file in sorted((root / "experiments/model").glob("*.yaml"))}
+    if model not in files:
+        raise ValueError(f"model must be one of {', '.join(sorted(files))}, a backbone or a module, got {model!r}")
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(FewShotModule, "model")
+    parser.add_argument("--config", action="config")
+    settings = parser.parse_args([f"--model={files[model]}", f"--model.init_args.seed={seed}"])
+    module: FewShotModule = parser.instantiate_classes(settings).model
+    return module
+
+
+def make_trainer(folder: Path, accelerator: str = "auto", steps: int | None = None) -> FewShotTrainer:
+    """The command line's Trainer, on one device, with the run's folder below ``folder``."""
+    return FewShotTrainer(
+        **{**TRAINER, "max_steps": TRAINER["max_steps"] if steps is None else steps},
+        accelerator=accelerator,
+        devices=1,
+        precision=native_precision(accelerator),
+        default_root_dir=folder,
+        logger=CSVLogger(folder, name="", flush_logs_every_n_steps=10),
+        callbacks=default_callbacks(),
+    )
+
+
+def _backbone_of(manifest: Manifest, model: str | None) -> Backbone:
+    family = getattr(backbones, str(manifest.backbone["family"]), None)
+    if family is None:
+        raise ValueError(f"the adapter's backbone is a {manifest.backbone['family']!r}, which this version has not")
+    backbone: Backbone = family(path=model or manifest.backbone["path"])
+    return backbone
+
+
+def _packages() -> tuple[Path, Path]:
+    """Where ``experiments`` lies: in the installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    return package.parent, package
+
+
+def _is_one(images: Any) -> bool:
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim < 4
+    return isinstance(images, str | Path | Image.Image | Mapping)
