@@ -45,7 +45,7 @@ KINDS = {
 MODES = {"9 frames": (9, "discrete"), "one frame": (5, "immediate")}
 SAMPLED = (1, 4, 10)
 #: support sets and steps at which every round scores
-ROUNDS = (((0,), (60,)), ((0, 1, 2), (100, 200)), ((0,), (400,)))
+ROUNDS = (((0,), (60,)), ((0, 1, 2), (100,)), ((0, 1, 2), (100, 200)), ((0,), (400,)))
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Candidate:
 
 SCREENED = [
     *(Candidate("one frame", shift, rate) for shift in (4.0, 1.0) for rate in (2e-3, 4e-3)),
-    Candidate("one frame", 4.0, 1e-3),
-    *(Candidate("9 frames", shift, 2e-3) for shift in (4.0, 1.0)),
+    Candidate("9 frames", 4.0, 4e-3),
+    Candidate("one frame", 4.0, 8e-3),
 ]
 
 
@@ -96,9 +96,11 @@ class Curve(Callback):
         self.started = self.scoring = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
         self.started = time.process_time()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Score at the marks; the time of that is no part of the training."""
         if trainer.global_step not in self.marks:
             return
         begun = time.process_time()
@@ -147,10 +149,12 @@ def train(kind: str, candidate: Candidate, seeds: tuple[int, ...], marks: tuple[
 
 
 def name_of(row: dict[str, Any]) -> Candidate:
+    """The candidate that a row is about."""
     return Candidate(**{name: row[name] for name in Candidate.__annotations__})
 
 
 def read(out: Path) -> list[dict[str, Any]]:
+    """All rows."""
     file = out / "results.jsonl"
     return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
 
@@ -187,6 +191,7 @@ def best_third(
 
 
 def main() -> None:
+    """Run all rounds; each begins where it was stopped."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/defaults"))
     out, candidates = parser.parse_args().out, SCREENED

@@ -36,14 +36,3 @@ def test_the_version_is_said_once() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert vdm.__version__ == project["version"]
     assert vdm.__version__.removesuffix(".dev0") in (ROOT / "CHANGELOG.md").read_text()
-
-
-def test_a_type_checker_sees_the_names_and_no_others(tmp_path: Path) -> None:
-    file = tmp_path / "user.py"
-    file.write_text("import vdmfewshot as vdm\nreveal_type(vdm.adapt)\nreveal_type(vdm.LTXVideo)\nvdm.adopt\n")
-    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(file)]
-    # The checkout's cache, which the check of the whole package has filled.
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert "-> vdmfewshot.api.Adapted" in done.stdout, done.stdout
-    assert "LtxVideo" in done.stdout
-    assert 'user.py:4: error: Module has no attribute "adopt"' in done.stdout

@@ -40,6 +40,16 @@ def test_linters(command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_type_checker_sees_the_public_names_and_no_others(tmp_path: Path) -> None:
+    file = tmp_path / "user.py"
+    file.write_text("import vdmfewshot as vdm\nreveal_type(vdm.adapt)\nreveal_type(vdm.LTXVideo)\nvdm.adopt\n")
+    command = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(file)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert "-> vdmfewshot.api.Adapted" in done.stdout, done.stdout
+    assert "LtxVideo" in done.stdout
+    assert 'user.py:4: error: Module has no attribute "adopt"' in done.stdout
+
+
 LIMIT = 300
 
 

@@ -118,7 +118,10 @@ def test_snippets_run(snippet: str, place: Path, tiny: Path, monkeypatch: pytest
     small = ["--model.init_args.backbone.init_args.path", str(tiny), "--data.init_args.height", "32"]
     small += ["--data.init_args.width", "32", "--trainer.precision", "32"]
     code = code.replace('overlay/debug.yaml"]', f'overlay/debug.yaml", *{small!r}]')
-    scope: dict[str, object] = {}
+    code = code.replace('model="embedded"', f"model=vdm.CogVideoX({str(tiny)!r}), steps=2").replace("=200", "=2")
+    code = code.replace('"embedded"', repr(str(tiny))).replace("shots=4", "shots=4, height=32, width=32")
+    files = [sorted((place / "my_task" / part).iterdir()) for part in ("input", "target")]
+    scope: dict[str, object] = {"pairs": list(zip(*files, strict=True))}
     exec(compile(code, "README.md", "exec"), scope)
     if "pipeline" in scope:
         assert scope["pipeline"].get_active_adapters()  # type: ignore[attr-defined]
