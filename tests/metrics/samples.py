@@ -9,7 +9,7 @@ import numpy as np
 
 from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Decoded
-from vdmfewshot.metrics import ArcMetric, ImageMetric, PoseMetric, SegmentationMetric, TaskMetric
+from vdmfewshot.metrics import ArcMetric, ImageMetric, PoseMetric, RouteMetric, SegmentationMetric, TaskMetric
 
 BLANK = np.zeros((4, 4, 3), dtype=np.uint8)
 
@@ -44,6 +44,12 @@ def grids(rng: np.random.Generator, i: int) -> tuple[Pair, list[Decoded[Any]]]:
     return pair(f"g{i}", truth, task=f"t{i // 2}"), attempts
 
 
+def routes(rng: np.random.Generator, i: int) -> tuple[Pair, list[Decoded[Any]]]:
+    truth = np.array([[3, 4, 2], [1, 1, 1]])
+    drawn = [truth, np.array([[3, 1, 2], [4, 4, 4]]), rng.integers(0, 5, (2, 3))][i % 3]
+    return pair(f"r{i}", truth), [Decoded(drawn, float(rng.random()))]
+
+
 def images(rng: np.random.Generator, i: int) -> tuple[Pair, list[Decoded[Any]]]:
     truth = rng.integers(0, 256, (24, 20, 3)).astype(np.uint8)
     predicted = np.clip(truth + rng.normal(0, 20, truth.shape), 0, 255).astype(np.float32)
@@ -56,6 +62,7 @@ CASES: dict[str, tuple[Callable[[], TaskMetric], Callable[..., tuple[Pair, list[
     "pose": (PoseMetric, people),
     "arc": (ArcMetric, grids),
     "image": (ImageMetric, images),
+    "route": (RouteMetric, routes),
 }
 
 

@@ -183,12 +183,16 @@ class FewShotCLI(LightningCLI):
 
 
 def find_configs(args: Sequence[str]) -> list[str]:
-    """Replace configuration files that do not exist here by those of the installed package of the same name."""
+    """Replace configuration files that do not exist here by those of the installed package of the same name.
+
+    ``tasks/hitori`` is short for ``experiments/tasks/hitori.yaml``.
+    """
     found = list(args)
     for i, (flag, value) in enumerate(pairwise(args)):
-        if flag in ("-c", "--config") and not Path(value).exists():
-            packaged = [root / value for root in (PACKAGE, PACKAGE.parent) if (root / value).is_file()]
-            found[i + 1] = str(packaged[0]) if packaged else value
+        if flag in ("-c", "--config") and not Path(value).is_file():
+            names = (value, f"experiments/{value}.yaml")
+            files = [root / name for root in (PACKAGE, PACKAGE.parent) for name in names if (root / name).is_file()]
+            found[i + 1] = str(files[0]) if files else value
     return found
 
 

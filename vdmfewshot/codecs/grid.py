@@ -15,12 +15,12 @@ from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.frame import on_canvas
 from vdmfewshot.codecs.grid_layout import Style
 from vdmfewshot.codecs.grid_reader import GridReader
-from vdmfewshot.codecs.palette import ARC_PALETTE, Color, max_min_palette
+from vdmfewshot.codecs.palette import ARC_16_PALETTE, ARC_PALETTE, MAZE_PALETTE, Color, max_min_palette
 
 Grid = NDArray[np.int64]
 Floats = NDArray[np.float32]
 SizeMode = Literal["inferred", "oracle", "train_rule"]
-PaletteName = Literal["arc", "separated"]
+PaletteName = Literal["arc", "separated", "arc_16", "separated_13", "maze"]
 
 #: colour of border lines, as in the papers (arXiv 2510.24448)
 BORDER_COLOR: Color = (85, 85, 85)
@@ -46,14 +46,17 @@ CERTAIN = 0.95
 
 
 class GridCodec(Codec[Grid]):
-    """Label = (h, w) int64 grid of values 0-9, 1 to 30 a side; size n draws as n cell + (n - 1) gap + 2 border pixels.
+    """Label = (h, w) int64 grid, 1 to 30 a side; size n draws as n cell + (n - 1) gap + 2 border pixels.
+
+    Its values are the indices of the palette's colours, 0-9 for "arc".
 
     Args:
         cell: side of a cell in pixels, at least 2.
-        border: width of the grey lines around the grid in pixels.
+        border: width of the grey lines around the grid in pixels; 0, as mazes of the papers have it, only in "oracle".
         gap: width of the grey lines between cells, 0 for none; that of the border by default.
         canvas_colour: RGB around the grid; at least 60 units from every cell colour unless ``size_mode`` is "oracle".
-        palette: "arc", the standard colours (smallest distance 73), or "separated", 10 max-min colours.
+        palette: "arc", the standard colours (smallest distance 73); "separated", 10 max-min colours; "arc_16" and
+            "separated_13", of as many colours; or "maze", the papers' five.
         size_mode: "inferred" reads the size from the frame alone; "oracle" is told it (the papers' protocol, for
             parity only: it leaks the answer's size); "train_rule" reads it, and prefers a size derived from the
             training pairs among sizes that explain the frame almost equally well.
@@ -70,7 +73,7 @@ class GridCodec(Codec[Grid]):
     ) -> None:
         if cell < 2:
             raise ValueError(f"cell must be at least 2 px, got {cell}; use a larger canvas or a smaller grid")
-        if border < 1:
+        if border < (0 if size_mode == "oracle" else 1):
             raise ValueError(f"border must be at least 1 px, got {border}; without lines sizes cannot be read")
         if gap is not None and gap < 0:
             raise ValueError(f"gap must be at least 0 px, got {gap}; 0 draws no lines between cells")
@@ -98,9 +101,11 @@ class GridCodec(Codec[Grid]):
             )
 
     @classmethod
-    def paper_parity(cls, cell: int) -> GridCodec:
-        """Layout of the papers (400 x 400, black canvas, 2 px borders, cell >= 11), told the true size to decode."""
-        return cls(cell, border=2, canvas_colour=(0, 0, 0), size_mode="oracle")
+    def paper_parity(cls, cell: int, palette: PaletteName = "arc") -> GridCodec:
+        """Layout of the papers, told the true size to decode: black canvas and 2 px borders; mazes on white without."""
+        if palette == "maze":
+            return cls(cell, border=0, canvas_colour=(255, 255, 255), palette=palette, size_mode="oracle")
+        return cls(cell, border=2, canvas_colour=(0, 0, 0), palette=palette, size_mode="oracle")
 
     @classmethod
     def fitted(cls, shapes: Iterable[tuple[int, int]], canvas: tuple[int, int], **options: Any) -> GridCodec:
@@ -151,24 +156,26 @@ class GridCodec(Codec[Grid]):
 
     @property
     def colors(self) -> tuple[Color, ...]:
-        """RGB of the values 0-9."""
-        if self.palette == "arc":
-            return ARC_PALETTE
-        return ((0, 0, 0), *max_min_palette(9, anchors=((0, 0, 0), BORDER_COLOR, self.canvas_colour)))
+        """RGB of each value."""
+        fixed = {"arc": ARC_PALETTE, "arc_16": ARC_16_PALETTE, "maze": MAZE_PALETTE}
+        if self.palette in fixed:
+            return fixed[self.palette]
+        others = 12 if self.palette == "separated_13" else 9
+        return ((0, 0, 0), *max_min_palette(others, anchors=((0, 0, 0), BORDER_COLOR, self.canvas_colour)))
 
     def encode(self, label: Grid, box: Letterbox) -> NDArray[np.uint8]:
         """Draw a grid centred on the canvas (offsets rounded down).
 
         Raises:
-            ValueError: if the grid is not a (h, w) integer array of values 0-9 and sides 1-30, or does not fit.
+            ValueError: if the grid is no (h, w) integer array of the palette's values and sides 1-30, or does not fit.
         """
         grid = np.asarray(label)
         if grid.ndim != 2 or not np.issubdtype(grid.dtype, np.integer):
             raise ValueError(f"a grid must be a (h, w) integer array, got {grid.shape} {grid.dtype}")
         if not all(1 <= side <= MAX_SIDE for side in grid.shape):
             raise ValueError(f"grid sides must be 1 to {MAX_SIDE}, got {grid.shape}")
-        if grid.min() < 0 or grid.max() > 9:
-            raise ValueError(f"grid values must be 0 to 9, got {grid.min()} to {grid.max()}")
+        if grid.min() < 0 or grid.max() >= len(self.colors):
+            raise ValueError(f"grid values must be 0 to {len(self.colors) - 1}, got {grid.min()} to {grid.max()}")
         spans = [self._style.span(side) for side in grid.shape]
         if spans[0] > box.canvas[0] or spans[1] > box.canvas[1]:
             raise ValueError(f"a {grid.shape} grid of {self.cell} px cells needs {spans} px, canvas is {box.canvas}")
@@ -222,6 +229,8 @@ class GridCodec(Codec[Grid]):
 
     def _is_drawn(self, details: Mapping[str, float]) -> bool:
         """Whether a grid was drawn, and is not read into something else."""
+        if not self.border:
+            return details["explained"] >= EXPLAINED
         contrast = DRAWN if self.gap else DRAWN_BORDER
         clean = details["surround"] <= FOREIGN or details["explained"] >= CERTAIN
         return clean and details["contrast"] >= contrast and details["explained"] >= EXPLAINED

@@ -49,7 +49,7 @@ class GridReader:
 
     Attributes:
         style: widths of cells and lines.
-        cells: (10, 3) RGB of the values.
+        cells: (K, 3) RGB of the values.
         canvas: (3,) RGB around the grid.
         line: (3,) RGB of the lines.
     """

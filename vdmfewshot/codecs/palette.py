@@ -17,6 +17,13 @@ ARC_PALETTE: tuple[Color, ...] = (
     (170, 170, 170), (240, 18, 190), (255, 133, 27), (127, 219, 255), (135, 12, 37),
 )  # fmt: skip
 
+#: six colours more, for boards of up to 16 values (chess); and wall, path, end, start and way of mazes: the papers'
+ARC_16_PALETTE: tuple[Color, ...] = (
+    *ARC_PALETTE,
+    (163, 73, 164), (255, 182, 193), (0, 255, 255), (128, 0, 128), (192, 192, 192), (255, 255, 255),
+)  # fmt: skip
+MAZE_PALETTE: tuple[Color, ...] = ((71, 48, 45), (255, 255, 255), (244, 96, 54), (72, 191, 132), (46, 134, 171))
+
 #: largest global colour shift per channel that is looked for; real video models reach about 60
 MAX_SHIFT = 70.0
 

@@ -4,6 +4,7 @@ from vdmfewshot.metrics.arc import ArcMetric
 from vdmfewshot.metrics.base import Interval, TaskMetric
 from vdmfewshot.metrics.image import ImageMetric
 from vdmfewshot.metrics.pose import PoseMetric
+from vdmfewshot.metrics.route import RouteMetric
 from vdmfewshot.metrics.segmentation import SegmentationMetric
 
-__all__ = ["ArcMetric", "ImageMetric", "Interval", "PoseMetric", "SegmentationMetric", "TaskMetric"]
+__all__ = ["ArcMetric", "ImageMetric", "Interval", "PoseMetric", "RouteMetric", "SegmentationMetric", "TaskMetric"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,8 @@ from vdmfewshot.data.generated.scenes import Part
 from vdmfewshot.drawing.canvas import Rng
 
 Board = NDArray[np.int64]
+#: random numbers → board and answer
+Draw = Callable[[Rng], tuple[Board, Board]]
 
 #: cells a side
 SIDE = 8
