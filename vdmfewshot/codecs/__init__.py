@@ -5,28 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from vdmfewshot.codecs.answer import AnswerCodec
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.grid import GridCodec
 from vdmfewshot.codecs.image import ImageCodec
 from vdmfewshot.codecs.keypoints import KeypointCodec
 from vdmfewshot.codecs.labelmap import LabelMapCodec
 from vdmfewshot.codecs.mask import MaskCodec
+from vdmfewshot.codecs.surface import DepthCodec, NormalCodec
 
 __all__ = [
     "CODECS",
+    "AnswerCodec",
     "Codec",
     "Decoded",
+    "DepthCodec",
     "GridCodec",
     "ImageCodec",
     "KeypointCodec",
     "LabelMapCodec",
     "MaskCodec",
+    "NormalCodec",
     "codec_from_spec",
 ]
 
 #: codecs by the name that adapters store
 CODECS: dict[str, type[Codec[Any]]] = {
-    codec.__name__: codec for codec in (GridCodec, ImageCodec, KeypointCodec, LabelMapCodec, MaskCodec)
+    codec.__name__: codec
+    for codec in (
+        *(AnswerCodec, DepthCodec, GridCodec, ImageCodec, KeypointCodec, LabelMapCodec, MaskCodec, NormalCodec),
+    )
 }
 
 

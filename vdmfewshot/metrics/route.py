@@ -15,6 +15,8 @@ from vdmfewshot.metrics.sums import SumMetric, divide
 
 #: values of boards, see ``vdmfewshot.data.generated.mazes``
 WALL, END, START, WAY = 0, 2, 3, 4
+#: what is added up over boards
+NAMES = ("right", "path", "optimal", "relative_length", "cell_accuracy")
 
 
 class RouteMetric(SumMetric):
@@ -44,22 +46,22 @@ class RouteMetric(SumMetric):
         if truth is None:
             raise ValueError(f"{pair.key}: target must be a rectangular grid of integers")
         drawn = as_grid(attempts[0].label) if attempts and attempts[0].confidence > 0 else None
-        same = drawn is not None and drawn.shape == truth.shape
-        length = path_length(drawn, truth) if drawn is not None and same else 0
-        shortest = path_length(truth, truth)
+        if drawn is None or drawn.shape != truth.shape:
+            reason = "no attempt drew a board" if drawn is None else None
+            return {**dict.fromkeys(NAMES, 0.0), "failure": reason}
+        length, shortest = path_length(drawn, truth), path_length(truth, truth)
         return {
-            "right": bool(same and np.array_equal(drawn, truth)),
+            "right": np.array_equal(drawn, truth),
             "path": length > 0,
             "optimal": 0 < length <= shortest,
             "relative_length": length / shortest if shortest else 0.0,
-            "cell_accuracy": float((drawn == truth).mean()) if same else 0.0,
-            "failure": None if drawn is not None else "no attempt drew a board",
+            "cell_accuracy": float((drawn == truth).mean()),
+            "failure": None,
         }
 
     def statistics(self, record: Mapping[str, Any]) -> NDArray[np.float64]:
         """[right, path, optimal, relative length, cell accuracy, 1]."""
-        names = ("right", "path", "optimal", "relative_length", "cell_accuracy")
-        return np.array([*(float(record[name]) for name in names), 1.0])
+        return np.array([*(float(record[name]) for name in NAMES), 1.0])
 
     def scores(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """Means over boards; ``rpl`` over those with a path."""

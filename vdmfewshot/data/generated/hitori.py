@@ -57,7 +57,7 @@ def solutions(board: Board) -> Shadings:
 def legal_shadings() -> Shadings:
     """(N, 25) every shading in which no shaded cells touch and the others hang together."""
     rows = [bits for bits in range(1 << SIDE) if not bits & bits >> 1]
-    boards = [(row,) for row in rows]
+    boards: list[tuple[int, ...]] = [(row,) for row in rows]
     for _ in range(SIDE - 1):
         boards = [(*board, row) for board in boards for row in rows if not board[-1] & row]
     bits = np.array([board for board in boards if _connected(board)], np.int64)

@@ -1,4 +1,4 @@
-"""Depth of physics scenes: objects that fell on a plane, seen by pybullet's software renderer (extra ``physics``)."""
+"""Depth and normals of objects that fell on a plane, seen by pybullet's software renderer (extra ``physics``)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from vdmfewshot.drawing.canvas import Floats, Frame, Rng
 QUERY_OBJECTS, SUPPORT_OBJECTS = range(900, 1000), range(700, 900)
 #: distances in metres that are drawn white and black
 NEAR, FAR = 0.35, 1.1
-#: clipping planes of the camera
+#: field of view in degrees and clipping planes of the camera
+FIELD = 50.0
 PLANES = (0.05, 5.0)
 #: simulated steps of 1/240 s: about a second and a half of falling and rolling
 STEPS = 360
@@ -39,18 +40,30 @@ def _client() -> tuple[Any, str]:
 
 def depth(rng: Rng, size: int, part: Part) -> Labelled:
     """Three to six objects on a plane, and their distances from the camera plane: near white, far black."""
+    image, metres = metric_depth(rng, size, part)
+    return image, grey_depth(metres)
+
+
+def normals(rng: Rng, size: int, part: Part) -> Labelled:
+    """Three to six objects on a plane, and the (size, size, 3) unit normals of what is seen, in camera axes."""
+    image, metres = metric_depth(rng, size, part)
+    return image, surface_normals(metres)
+
+
+def metric_depth(rng: Rng, size: int, part: Part) -> Labelled:
+    """Three to six objects on a plane, and their distances from the camera plane, (size, size) metres."""
     bullet, folder = _client()
     drop_objects(rng, bullet, folder, QUERY_OBJECTS if part == "query" else SUPPORT_OBJECTS)
     angle = rng.uniform(0, 2 * np.pi)
     eye = [0.55 * np.cos(angle), 0.55 * np.sin(angle), rng.uniform(0.3, 0.5)]
     view = bullet.computeViewMatrix(eye, [0, 0, 0.05], [0, 0, 1])
-    projection = bullet.computeProjectionMatrixFOV(50, 1.0, *PLANES)
+    projection = bullet.computeProjectionMatrixFOV(FIELD, 1.0, *PLANES)
     light = [*rng.uniform(-1, 1, 2).tolist(), 1.5]
     _, _, rgb, buffer, _ = bullet.getCameraImage(
         size, size, view, projection, lightDirection=light, renderer=bullet.ER_TINY_RENDERER
     )
     image: Frame = np.ascontiguousarray(np.reshape(rgb, (size, size, 4))[..., :3], np.uint8)
-    return image, grey_depth(np.reshape(buffer, (size, size)).astype(np.float64))
+    return image, in_metres(np.reshape(buffer, (size, size)).astype(np.float64))
 
 
 def drop_objects(rng: Rng, bullet: Any, folder: str, objects: range) -> None:
@@ -73,9 +86,23 @@ def drop_objects(rng: Rng, bullet: Any, folder: str, objects: range) -> None:
         bullet.stepSimulation()
 
 
-def grey_depth(buffer: Floats) -> Frame:
-    """OpenGL depth buffer (S, S) in [0, 1] → (S, S, 3) grey, linear in metres between ``NEAR`` and ``FAR``."""
+def in_metres(buffer: Floats) -> Floats:
+    """OpenGL depth buffer in [0, 1] → metres."""
     near, far = PLANES
-    metres = far * near / (far - (far - near) * buffer)
+    return far * near / (far - (far - near) * buffer)
+
+
+def surface_normals(metres: Floats) -> Floats:
+    """(S, S) depth → (S, S, 3) unit normals, x right, y up, z to the viewer: across the surface between neighbours."""
+    size = len(metres)
+    ray = (np.arange(size) + 0.5 - size / 2) * 2 * np.tan(np.radians(FIELD) / 2) / size
+    points = np.stack([ray[None] * metres, -ray[:, None] * metres, -metres], axis=-1)
+    across, down = np.gradient(points, axis=1), np.gradient(points, axis=0)
+    normal = np.cross(down, across)
+    return np.asarray(normal / np.maximum(np.linalg.norm(normal, axis=2, keepdims=True), 1e-12))
+
+
+def grey_depth(metres: Floats) -> Frame:
+    """(S, S) metres → (S, S, 3) grey, linear between ``NEAR`` and ``FAR``."""
     level = 255 * np.clip((FAR - metres) / (FAR - NEAR), 0, 1)
     return np.repeat(np.rint(level).astype(np.uint8)[..., None], 3, axis=2)

@@ -50,12 +50,22 @@ MAPS: dict[str, Callable[[Frame], Frame]] = {
 
 def mapped(name: str) -> Callable[[Rng, int, Part], Labelled]:
     """Draws pairs of a picture and its image under one of ``MAPS``."""
+    return seen_as(MAPS[name])
+
+
+def seen_as(change: Callable[[Frame], Frame]) -> Callable[[Rng, int, Part], Labelled]:
+    """Draws pairs of a picture and what a function makes of it."""
 
     def draw(rng: Rng, size: int, part: Part) -> Labelled:
         image = picture(rng, size, part)
-        return image, MAPS[name](image)
+        return image, change(image)
 
     return draw
+
+
+def canny(image: Frame) -> Frame:
+    """Canny's edges, white on black (OpenCV, thresholds 100 and 200)."""
+    return np.repeat(cv2.Canny(image, 100, 200)[..., None], 3, axis=2)
 
 
 def colourise(rng: Rng, size: int, part: Part) -> Labelled:
@@ -79,6 +89,27 @@ def inpaint(rng: Rng, size: int, part: Part) -> Labelled:
         y, x = rng.integers(0, size - side + 1, 2).tolist()
         holed[y : y + side, x : x + side] = HOLE
     return holed, image
+
+
+def deblur(rng: Rng, size: int, part: Part) -> Labelled:
+    """A picture blurred by a Gaussian of a fiftieth of its side, and the picture."""
+    image = picture(rng, size, part)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), size / 50), np.uint8), image
+
+
+def jigsaw(rng: Rng, size: int, part: Part) -> Labelled:
+    """A photo whose four quarters changed places, and the photo: every quarter lies elsewhere."""
+    image = photo(rng, size, part)
+    half = size // 2
+    corners = [(0, 0), (0, half), (half, 0), (half, half)]
+    while True:
+        order = rng.permutation(4)
+        if (order != np.arange(4)).all():
+            break
+    mixed = image.copy()
+    for (y, x), (v, u) in zip(corners, (corners[i] for i in order), strict=True):
+        mixed[y : y + half, x : x + half] = image[v : v + half, u : u + half]
+    return mixed, image
 
 
 def objects_on_texture(rng: Rng, size: int, part: Part) -> Labelled:
