@@ -118,7 +118,7 @@ def test_smoothing_removes_speckle_and_keeps_shapes():
     [
         (ImageCodec(), np.zeros((8, 8), np.uint8), "uint8 RGB"),
         (ImageCodec(), np.zeros((8, 8, 3)), "float64"),
-        (MaskCodec(), np.zeros((8, 8), np.uint8), "bool"),
+        (MaskCodec(), np.full((8, 8), 2, np.uint8), "bool"),
         (MaskCodec(), np.zeros((4, 8), bool), r"size \(8, 8\)"),
         (LabelMapCodec(3), np.full((8, 8), 3, np.uint8), "below 3"),
         (LabelMapCodec(3), np.zeros((8, 8), np.int64), "int64"),

@@ -141,3 +141,19 @@ def test_unknown_names_get_the_nearest(tmp_path):
         ready("arcagi1", "00576224")
     with pytest.raises(DataError, match="neither arcagi1, arcagi2, miniarc nor an existing file"):
         ready("arcagi9")
+
+
+@pytest.mark.parametrize("whole_folder", [True, False])
+def test_kaggle_files_of_challenges_and_solutions(tmp_path, whole_folder):
+    tasks = {name: task(seed=seed) for seed, name in enumerate("ab")}
+    solutions = {name: [pair.pop("output") for pair in t["test"]] for name, t in tasks.items()}
+    file = write(tmp_path / "arc-agi_training_challenges.json", tasks)
+    write(tmp_path / "arc-agi_test_challenges.json", {"c": task(seed=3)})
+    source = str(tmp_path if whole_folder else file)
+    assert list_tasks(source, "training") == ["a", "b"]
+    assert all(y is None for _, y in load_task(source, "training", "b").test)
+    write(tmp_path / "arc-agi_training_solutions.json", solutions)
+    outputs = [y.tolist() for _, y in load_task(source, "training", "b").test]
+    assert outputs == solutions["b"]
+    write(tmp_path / "arc-agi_training_solutions.json", {"b": solutions["b"][:1]})
+    assert load_task(source, "training", "b").test[0][1] is None

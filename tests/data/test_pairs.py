@@ -182,7 +182,12 @@ def test_codec_and_metric_agree_on_the_label(tmp_path, target, num_classes):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"target": "labels"}, "num_classes is needed"),
+        ({"target": "image", "classes": {"a": 0, "b": 1}}, "classes are for"),
+        ({"target": "labels", "classes": {"a": 0, "b": [1, 2]}}, "b must be a pixel value or a colour"),
+        ({"target": "labels", "classes": {"a": 0, "b": 0}}, "b has the value of another class"),
+        ({"target": "labels", "classes": {"a": 0}}, "at least two classes"),
+        ({"target": "labels", "num_classes": 3, "classes": {"a": 0, "b": 1}}, "num_classes is 3"),
+        ({"pattern": "mask.png"}, "pattern must hold {stem} once"),
         ({"target": "mask", "num_classes": 2}, "num_classes is needed"),
         ({"target": "labels", "num_classes": 9}, "2 to 8"),
         ({"val_fraction": 1.0}, r"\[0, 1\)"),
@@ -195,6 +200,12 @@ def test_codec_and_metric_agree_on_the_label(tmp_path, target, num_classes):
 def test_settings_are_checked_before_any_file(arguments, message):
     with pytest.raises(ValueError, match=message):
         PairsDataModule("/nowhere", **arguments)
+
+
+def test_label_maps_need_a_number_of_classes_or_a_table(tmp_path):
+    make_masks(tmp_path, folders=("input", "target"), value=1)
+    with pytest.raises(ValueError, match="num_classes is needed"):
+        ready(tmp_path, target="labels")
 
 
 def test_wrong_folders_are_explained(tmp_path):

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from tests.data.folders import picture, save
-from vdmfewshot.data.pictures import MAX_PIXELS, list_pictures, read_labels, read_mask, read_picture
+from vdmfewshot.data.masks import read_labels, read_mask
+from vdmfewshot.data.names import list_pictures
+from vdmfewshot.data.pictures import MAX_PIXELS, read_picture
 
 
 def exif_rotated(path, array, orientation):
@@ -163,11 +165,16 @@ def test_empty_and_full_masks(tmp_path):
     assert read_mask(save(tmp_path / "f.png", np.full((4, 4), 255, np.uint8))).all()
 
 
-@pytest.mark.parametrize(("values", "reason"), [((0, 1, 2), "class indices"), ((0, 1, 255), "ignore label")])
-def test_class_indices_are_not_taken_for_a_mask(tmp_path, values, reason):
-    labels = np.array([values] * 3, np.uint8)
-    with pytest.raises(ValueError, match=reason):
-        read_mask(save(tmp_path / "m.png", labels))
+def test_class_indices_are_not_taken_for_a_mask(tmp_path):
+    with pytest.raises(ValueError, match="class indices"):
+        read_mask(save(tmp_path / "m.png", np.array([[0, 1, 2]] * 3, np.uint8)))
+
+
+def test_255_beside_0_and_1_is_ignored(tmp_path):
+    labels = np.array([[0, 1, 255]] * 3, np.uint8)
+    mask = read_mask(save(tmp_path / "m.png", labels))
+    assert mask.dtype == np.uint8
+    assert np.array_equal(mask, labels)
 
 
 def test_label_maps_keep_indices(tmp_path):

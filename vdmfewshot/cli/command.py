@@ -118,10 +118,13 @@ class FewShotCLI(LightningCLI):
         data.setup("fit")
         for task in data.tasks.values() if isinstance(data, StackedDataModule) else [data]:
             if isinstance(task, FewShotDataModule) and not task.queries("test"):
-                shots = len(task.support)
+                shots, unknown = len(task.support), len(task.queries("predict"))
+                remedy = f"{shots} pairs are shots; keep some with --data.shots {max(1, shots - 1)}, or use"
+                if unknown or shots < 2:
+                    remedy = f"{unknown} inputs have no truth; use" if unknown else "there is one pair; use"
                 raise ValueError(
-                    f"{task.task_name}: adapt trains and then scores, but there is nothing to score: {shots} pairs are "
-                    f"shots; keep some with --data.shots {max(1, shots - 1)}, or use `vdmfewshot fit`"
+                    f"{task.task_name}: adapt trains and then scores, but there is nothing to score: {remedy} "
+                    "`vdmfewshot fit`, then `vdmfewshot predict`"
                 )
 
     def _require_adapter(self) -> None:

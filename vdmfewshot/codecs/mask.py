@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.codecs.frame import on_canvas
+from vdmfewshot.codecs.labelmap import IGNORE
 
 #: least difference of the two class means, of 255, for a frame to hold an object *and* a background; without such a
 #: guard Otsu splits the noise of an empty mask in half
@@ -18,14 +19,19 @@ GUARD = 90.0
 
 
 class MaskCodec(Codec[NDArray[np.bool_]]):
-    """Label = (h, w) bool of the source size; white object on black (arXiv 2506.07280)."""
+    """Label = (h, w) bool of the source size; white object on black (arXiv 2506.07280).
 
-    def encode(self, label: NDArray[np.bool_], box: Letterbox) -> NDArray[np.uint8]:
+    Where pixels are to be ignored, a label is (h, w) uint8 of 0, 1 and 255, and these pixels are drawn black.
+    """
+
+    def encode(self, label: NDArray[np.bool_] | NDArray[np.uint8], box: Letterbox) -> NDArray[np.uint8]:
         """Draw the mask, with soft edges where it is resized, so that sub-pixel outlines survive.
 
         Raises:
-            ValueError: if the label is not a (h, w) bool array of the source size.
+            ValueError: if the label is not a (h, w) bool array of the source size, or uint8 of 0, 1 and 255.
         """
+        if label.dtype == np.uint8 and not ((label > 1) & (label != IGNORE)).any():
+            label = label == 1
         if label.dtype != np.bool_ or label.ndim != 2:
             raise ValueError(f"a mask label must be a (h, w) bool array, got {label.shape} {label.dtype}")
         return box.place(np.repeat(label[..., None].astype(np.uint8) * np.uint8(255), 3, axis=2))

@@ -14,6 +14,7 @@ from typing import Any, Literal, NoReturn, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from vdmfewshot.data.arc_kaggle import challenge_files, with_solutions
 from vdmfewshot.data.examples import DataError
 from vdmfewshot.data.sources import SAMPLE, resolve
 
@@ -171,14 +172,22 @@ def _raw_tasks(source: str, split: ArcSplit) -> Mapping[str, Mapping[str, Any] |
     path = _path(source)
     if path.is_dir():
         folder = path / split if (path / split).is_dir() else path
+        kaggle = [_tasks_of(file) for file in challenge_files(folder, split)]
+        if kaggle:
+            return {name: task for tasks in kaggle for name, task in tasks.items()}
         found = {f.relative_to(folder).with_suffix("").as_posix(): f for f in sorted(folder.rglob("*.json"))}
         if not found:
             raise DataError([f"{folder}: no .json task files"])
         return found
+    return _tasks_of(path)
+
+
+def _tasks_of(path: Path) -> Mapping[str, Mapping[str, Any]]:
+    """Id → unchecked task of one file."""
     content = _read_json(path)
     if not isinstance(content, Mapping):
         raise DataError([f"{path}: must hold a task or map ids to tasks, got a {type(content).__name__}"])
-    return {path.stem: content} if "train" in content else content
+    return {path.stem: content} if "train" in content else with_solutions(path, content, _read_json)
 
 
 def _path(source: str) -> Path:
@@ -201,7 +210,7 @@ def _read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"over {MAX_BYTES >> 20} MB: not an ARC file")
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
     except (OSError, ValueError, RecursionError) as error:
         raise DataError([f"{path}: not readable as JSON ({error})"]) from error
 

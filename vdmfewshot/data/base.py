@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, TypeVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
@@ -21,11 +21,12 @@ from vdmfewshot.clips.transition import TransitionName
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.data.augment import Augmenter, unchanged
 from vdmfewshot.data.examples import LazyPairs, Splits, choose_support, evenly_spaced, picture_digest, read_and_check
+from vdmfewshot.data.limits import at_least
 from vdmfewshot.data.stream import ClipBuilder, ClipStream, OrderedShard, QueryClips, StreamLoader
+from vdmfewshot.data.survey import Survey, tell
 from vdmfewshot.metrics.base import TaskMetric
 
 Stage = Literal["validate", "test", "predict"]
-Number = TypeVar("Number", int, int | None)
 
 
 class FewShotDataModule(LightningDataModule, ABC):
@@ -51,6 +52,7 @@ class FewShotDataModule(LightningDataModule, ABC):
             latents are cached.
         seed: seed of order and augmentation; ``seed_everything`` if not given.
         max_queries: at most this many queries a stage, evenly spaced over all of them; all if not given.
+        strict: refuse data with a bad annotation, instead of leaving it out and saying so.
     """
 
     #: whether training pairs beyond the support set are read and checked too
@@ -74,20 +76,23 @@ class FewShotDataModule(LightningDataModule, ABC):
         variants: int = 1,
         seed: int | None = None,
         max_queries: int | None = None,
+        strict: bool = False,
     ) -> None:
         super().__init__()
-        self.shots = _at_least("shots", shots, 1)
-        self.support_seed = _at_least("support_seed", support_seed, 0)
-        self.num_frames = _at_least("num_frames", num_frames, 2)
-        self.height = _at_least("height", height, 8)
-        self.width = _at_least("width", width, 8)
+        self.shots = at_least("shots", shots, 1)
+        self.support_seed = at_least("support_seed", support_seed, 0)
+        self.num_frames = at_least("num_frames", num_frames, 2)
+        self.height = at_least("height", height, 8)
+        self.width = at_least("width", width, 8)
         self.transition = transition
-        self.batch_size = _at_least("batch_size", batch_size, 1)
-        self.eval_batch_size = _at_least("eval_batch_size", eval_batch_size, 1)
-        self.num_workers = _at_least("num_workers", num_workers, 0)
-        self.variants = _at_least("variants", variants, 1)
-        self.seed = _at_least("seed", run_seed(seed), 0)
-        self.max_queries = _at_least("max_queries", max_queries, 1)
+        self.batch_size = at_least("batch_size", batch_size, 1)
+        self.eval_batch_size = at_least("eval_batch_size", eval_batch_size, 1)
+        self.num_workers = at_least("num_workers", num_workers, 0)
+        self.variants = at_least("variants", variants, 1)
+        self.seed = at_least("seed", run_seed(seed), 0)
+        self.max_queries = at_least("max_queries", max_queries, 1)
+        self.strict = strict
+        self.survey = Survey()
         self._support: list[Pair] | None = None
         self._queries: dict[Stage, LazyPairs] = {}
         self._resumed_batches = self._resumed_samples = 0
@@ -119,6 +124,8 @@ class FewShotDataModule(LightningDataModule, ABC):
         if self._support is not None:
             return
         splits = self.load()
+        self.survey = Survey(splits.left_out, self.unseen_queries)
+        self.survey.require_clean(self.strict)
         support, spare = choose_support(splits.pool, self.shots, self.support_seed)
         self._builder = ClipBuilder(self.make_codec(), (self.height, self.width), self.num_frames, self.transition)
         self._augmenter = self._checked_augmenter()
@@ -135,7 +142,9 @@ class FewShotDataModule(LightningDataModule, ABC):
             draw=self._builder.target,
             problems=splits.problems,
             unseen=self.unseen_queries,
+            look=self.survey.add,
         )
+        tell(self.task_name, self.survey)
 
     @property
     def codec(self) -> Codec[Any]:
@@ -289,10 +298,3 @@ class FewShotDataModule(LightningDataModule, ABC):
             return
         if not any(isinstance(callback, Timer) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             raise ValueError("the training stream is endless: set trainer.max_steps (or trainer.max_time)")
-
-
-def _at_least(name: str, value: Number, minimum: int) -> Number:
-    """The value, if it is ``None`` or at least ``minimum``."""
-    if value is not None and value < minimum:
-        raise ValueError(f"{name} must be at least {minimum}, got {value}")
-    return value

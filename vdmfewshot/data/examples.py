@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from pathlib import Path
+from typing import Literal, overload
 
 import numpy as np
 
 from vdmfewshot.clips.clip import Pair
 
+#: what a pair is for: training, a score, or neither
+Part = Literal["support", "scored", "unscored"]
 #: problems spelled out in one message; the rest is counted
 SHOWN = 50
 
@@ -47,6 +50,19 @@ class Example:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """One thing of a data set that cannot be used, while the rest can.
+
+    Attributes:
+        source: where it is, such as ``ann.json: annotation 7``.
+        reason: the rule that it breaks, in words that are the same for all that break it.
+    """
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Splits:
     """What a data set offers, before shots are chosen.
 
@@ -57,6 +73,7 @@ class Splits:
         predict: inputs to predict; truth may be missing. The test inputs if there are none.
         hold_out: ``True`` if there is no test set of its own: then whatever the support set leaves over is tested.
         problems: what is already known to be wrong; reported together with the unreadable files.
+        left_out: what cannot be used while the rest can: counted and named in one line, or refused.
     """
 
     pool: Sequence[Example]
@@ -65,6 +82,7 @@ class Splits:
     predict: Sequence[Example] = ()
     hold_out: bool = False
     problems: Sequence[str] = field(default_factory=tuple)
+    left_out: Sequence[LeftOut] = field(default_factory=tuple)
 
 
 class LazyPairs(Sequence[Pair]):
@@ -133,6 +151,7 @@ def read_and_check(
     draw: Callable[[Pair], object],
     problems: Sequence[str] = (),
     unseen: bool = True,
+    look: Callable[[Pair, Part], None] = lambda pair, part: None,
 ) -> list[Pair]:
     """Read every example once, draw every training label, and report all that is wrong together.
 
@@ -144,6 +163,7 @@ def read_and_check(
         draw: encodes a pair's target, raising ValueError if the label breaks a rule of the codec.
         problems: what is already known to be wrong.
         unseen: whether a scored query must not show a picture of the support set.
+        look: is shown every pair that was read, and what it is for.
 
     Returns:
         The support pairs.
@@ -153,16 +173,21 @@ def read_and_check(
     """
     found = list(problems)
     pairs = [pair for example in support if (pair := _read(example, found, draw)) is not None]
+    for pair in pairs:
+        look(pair, "support")
     trained = {picture_digest(pair): pair.key for pair in pairs} if unseen else {}
     for example in dict.fromkeys(scored):
         query = _read(example, found)
+        if query is not None:
+            look(query, "scored")
         twin = trained.get(picture_digest(query)) if query else None
         if twin is not None:
             found.append(f"{example.source}: same picture as training pair {twin!r}; a scored query must be unseen")
     done = set(scored)
     for example in dict.fromkeys(unscored):
-        if example not in done:
-            _read(example, found, labelled=False)
+        spare = None if example in done else _read(example, found, labelled=False)
+        if spare is not None:
+            look(spare, "unscored")
     if found:
         raise DataError(list(dict.fromkeys(found)))
     return pairs
@@ -180,6 +205,8 @@ def _read(
             draw(pair)
     except (ValueError, OSError) as error:
         text = str(error)
-        problems.append(text if text.startswith(example.source) else f"{example.source}: {text}")
+        other_file = ": " not in example.source and Path(text.partition(": ")[0]).is_absolute()
+        names_file = other_file or text.startswith(example.source)
+        problems.append(text if names_file else f"{example.source}: {text}")
         return None
     return pair

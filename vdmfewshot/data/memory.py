@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vdmfewshot.clips.clip import Pair
-from vdmfewshot.data.pictures import FORMATS, Background, read_picture
+from vdmfewshot.data.pictures import FORMATS, Background, Source, read_orientation, read_picture
 from vdmfewshot.data.readers import TargetReader
 
 #: a picture, mask or label map in a form that programs have it in; see ``as_picture``
@@ -22,7 +22,7 @@ AnyPicture = Any
 RULE = "uint8, bool, whole numbers 0-255, uint16, or floating point in [0, 1]"
 
 
-def as_picture(value: AnyPicture) -> Path | Image.Image:
+def as_picture(value: AnyPicture) -> Source:
     """Anything that is a picture → a path or a PIL picture, which are then read as files are.
 
     Args:
@@ -79,6 +79,15 @@ def _eight_bits(array: NDArray[Any]) -> NDArray[np.uint8]:
     raise ValueError(f"values must be {RULE}; got {array.dtype} from {low:.4g} to {high:.4g} (divide by 255?)")
 
 
+def readable(values: Iterable[AnyPicture]) -> Iterator[Source]:
+    """Those of the values that are pictures; the others are named when they are read."""
+    for value in values:
+        try:
+            yield as_picture(value)
+        except ValueError:
+            continue
+
+
 def as_rows(pairs: Iterable[Any]) -> list[tuple[AnyPicture, AnyPicture]]:
     """(input, target) of each item: a pair, or a row of a table with two columns, input first.
 
@@ -111,7 +120,7 @@ def read_pair(
         picture = as_picture(image)
         pixels = read_picture(picture, background)
         where = "target"
-        label = None if target is None else reader(as_picture(target), pixels)
+        label = None if target is None else reader(as_picture(target), pixels, read_orientation(picture))
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     return Pair(key, pixels, label, {"task": task, "source": str(picture) if isinstance(picture, Path) else key})

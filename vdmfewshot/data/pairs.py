@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from vdmfewshot.codecs.base import Codec
@@ -11,10 +12,13 @@ from vdmfewshot.codecs.image import ImageCodec
 from vdmfewshot.codecs.labelmap import LabelMapCodec
 from vdmfewshot.codecs.mask import MaskCodec
 from vdmfewshot.data.augment import Augmenter, Jitter
+from vdmfewshot.data.classes import ClassTable, find_table, make_table
 from vdmfewshot.data.examples import Example, Splits
 from vdmfewshot.data.folders import FolderDataModule
-from vdmfewshot.data.memory import AnyPicture, as_rows, read_pair
-from vdmfewshot.data.pictures import Background
+from vdmfewshot.data.masks import Foreground, are_coloured
+from vdmfewshot.data.memory import AnyPicture, as_rows, read_pair, readable
+from vdmfewshot.data.orientation import Exif
+from vdmfewshot.data.pictures import Background, Source
 from vdmfewshot.data.readers import ImageReader, LabelReader, MaskReader, TargetReader
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.image import ImageMetric
@@ -33,14 +37,22 @@ class PairsDataModule(FolderDataModule):
 
     Args:
         root: folder with ``input`` and ``target``, or with ``train/input`` and ``train/target``.
-        target: what the target files are: pictures, black-and-white masks, or label maps.
-        num_classes: number of classes of label maps, background included, 2-8; only with ``target="labels"``.
+        target: what the target files are: pictures, masks of one kind of object, or label maps.
+        num_classes: number of classes of label maps, background included, 2-8; only with ``target="labels"``, where it
+            follows from ``classes`` or a table beside the masks if there is one.
         val_fraction: share of the training pairs kept for validation where there is no ``val`` folder, in [0, 1).
         background: what shows through transparent pixels.
+        pattern: how names of targets follow from those of inputs, ``"{stem}_mask.png"``.
+        exif: how labels of photos with an EXIF orientation were drawn, ``upright`` or ``stored``.
+        classes: what values or colours of label maps mean: ``{ground: 7, car: 26}`` or ``{ground: [0, 0, 0], car:
+            [128, 0, 0]}``, the background first; ``ignore`` names pixels that neither train nor count. A table beside
+            the masks (``class_dict.csv``, ``labelmap.txt``, ``_classes.csv``) is read if not given.
+        foreground: which values of masks are the object: ``white`` (from the middle up), ``nonzero`` (all but black:
+            numbered objects), or whichever of them the values of all masks leave no doubt about.
         **kwargs: see ``FewShotDataModule``.
 
     Raises:
-        ValueError: if ``num_classes`` does not fit ``target``.
+        ValueError: if ``num_classes`` or ``classes`` do not fit ``target``.
     """
 
     def __init__(
@@ -50,15 +62,24 @@ class PairsDataModule(FolderDataModule):
         num_classes: int | None = None,
         val_fraction: float = 0.0,
         background: Background = "black",
+        pattern: str | None = None,
+        exif: Exif = "auto",
+        classes: dict[str, int | list[int]] | None = None,
+        foreground: Foreground = "auto",
         **kwargs: Any,
     ) -> None:
-        super().__init__(root, val_fraction, background, **kwargs)
-        if (target == "labels") != (num_classes is not None):
-            raise ValueError(f'num_classes is needed exactly for target="labels", got {num_classes} for {target!r}')
-        if num_classes is not None and not 2 <= num_classes <= 8:
-            raise ValueError(f"num_classes must be 2 to 8, got {num_classes}")
-        self.target = target
-        self.num_classes = num_classes or 2
+        super().__init__(root, val_fraction, background, pattern, exif, **kwargs)
+        self.table = None if classes is None else make_table(classes)
+        if num_classes is not None and (target != "labels" or not 2 <= num_classes <= 8):
+            rule = "must be 2 to 8" if target == "labels" else 'is needed exactly for target="labels"'
+            raise ValueError(f"num_classes {rule}, got {num_classes} for {target!r}")
+        if classes is not None and target == "image":
+            raise ValueError('classes are for target="mask" or target="labels", got target="image"')
+        self._check_classes(target, num_classes, self.table)
+        self.target: TargetName = target
+        self.asked_classes = num_classes
+        self.num_classes = num_classes or (len(self.table.names) if self.table else 2)
+        self.foreground: Foreground = foreground
         self._held: tuple[list[tuple[AnyPicture, AnyPicture]], list[AnyPicture]] | None = None
 
     @classmethod
@@ -87,19 +108,38 @@ class PairsDataModule(FolderDataModule):
         if self._held is None:
             return super().load()
         pairs, queries = self._held
-        pool = [self._held_example(f"pair-{i:03d}", f"pair {i}", x, y) for i, (x, y) in enumerate(pairs)]
-        predict = [self._held_example(f"query-{i:03d}", f"query {i}", x, None) for i, x in enumerate(queries)]
+        reader = self.make_reader(list(readable(target for _, target in pairs)), ())
+        pool = [self._held_example(f"pair-{i:03d}", f"pair {i}", x, y, reader) for i, (x, y) in enumerate(pairs)]
+        predict = [self._held_example(f"query-{i:03d}", f"query {i}", x, None, reader) for i, x in enumerate(queries)]
         return self._with_validation(Splits(pool, predict=predict, hold_out=True))
 
-    def _held_example(self, key: str, source: str, image: AnyPicture, target: AnyPicture | None) -> Example:
-        read = functools.partial(read_pair, key, image, target, self.make_reader(), self.background, self.task_name)
+    def _held_example(
+        self, key: str, source: str, image: AnyPicture, target: AnyPicture | None, reader: TargetReader
+    ) -> Example:
+        read = functools.partial(read_pair, key, image, target, reader, self.background, self.task_name)
         return Example(key, source, read)
 
-    def make_reader(self) -> TargetReader:
-        """Reader of this kind of target."""
+    def make_reader(self, targets: Iterable[Source], folders: Iterable[Path]) -> TargetReader:
+        """Reader of this kind of target.
+
+        Raises:
+            ValueError: if label maps come without a number of classes and without a table of them.
+        """
         if self.target == "image":
-            return ImageReader(self.background)
-        return MaskReader() if self.target == "mask" else LabelReader(self.num_classes)
+            return ImageReader(self.background, self.exif)
+        table = self.table
+        if table is None and (self.target == "labels" or are_coloured(targets)):
+            table = find_table(folders)
+        if self.target == "mask" and (table is None or (self.table is None and len(table.names) != 2)):
+            return MaskReader(self.foreground, exif=self.exif).for_files(targets)
+        self._check_classes(self.target, self.asked_classes, table)
+        self.num_classes = len(table.names) if table else self.num_classes
+        if table is None and self.asked_classes is None and targets:
+            raise ValueError(
+                'num_classes is needed for target="labels": --data.num_classes N with background, or say what values '
+                "mean with --data.classes '{background: 0, thing: 1}'"
+            )
+        return LabelReader(self.num_classes, table, self.target == "mask", self.exif)
 
     def make_codec(self) -> Codec[Any]:
         """Pictures as they are, white-on-black masks, or one colour a class."""
@@ -114,3 +154,17 @@ class PairsDataModule(FolderDataModule):
     def make_augmenter(self) -> Augmenter:
         """Input and target moved together."""
         return Jitter(self.seed)
+
+    def _check_classes(self, target: TargetName, num_classes: int | None, table: ClassTable | None) -> None:
+        """A table must fit the kind of target and the number that was asked for."""
+        if table is None:
+            return
+        count = len(table.names)
+        if target == "mask" and count != 2:
+            raise ValueError(f'{table.source} names {count} classes; a mask has two: use target="labels"')
+        if not 2 <= count <= 8:
+            raise ValueError(f"{table.source} names {count} classes; one clip holds 2 to 8, background included")
+        if num_classes is not None and num_classes != count:
+            raise ValueError(
+                f"num_classes is {num_classes}, but {table.source} names {count}: {', '.join(table.names)}"
+            )

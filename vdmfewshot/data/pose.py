@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,13 +18,22 @@ from vdmfewshot.codecs.base import Codec
 from vdmfewshot.codecs.keypoints import KeypointCodec
 from vdmfewshot.data.augment import Augmenter, PoseJitter
 from vdmfewshot.data.base import FewShotDataModule
-from vdmfewshot.data.coco import find_category, image_file, load_coco
-from vdmfewshot.data.examples import DataError, Example, Splits, safe_key
-from vdmfewshot.data.pictures import read_picture
+from vdmfewshot.data.coco import Record, find_categories, image_file, load_coco, numbers, record_size
+from vdmfewshot.data.coco_masks import normalised
+from vdmfewshot.data.examples import DataError, Example, LeftOut, Splits, safe_key
+from vdmfewshot.data.joints import UnknownSides, joint_rows, mirrored_joints
+from vdmfewshot.data.orientation import Exif, turned_box, turned_points
+from vdmfewshot.data.photos import read_sized
+from vdmfewshot.data.pictures import read_size
 from vdmfewshot.data.sources import resolve
+from vdmfewshot.data.survey import summarize
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.keypoint_ap import COCO_SIGMAS
 from vdmfewshot.metrics.pose import PoseMetric
+
+#: a box may reach over the border, but not be this many times as large as the picture
+LARGEST_BOX = 2.0
+OUTSIDE = "a joint beyond the picture, which counts as not labelled"
 
 
 @dataclass(frozen=True)
@@ -59,28 +68,49 @@ class Window:
         return moved
 
 
-def read_person(key: str, file: Path, window: Window, points: NDArray[np.float64], meta: dict[str, Any]) -> Pair:
+@dataclass(frozen=True)
+class Person:
+    """One labelled person, in pixels of the picture as the annotation file states it.
+
+    Attributes:
+        bbox: x, y, width, height.
+        points: (J, 3) x, y, visibility.
+        size: (height, width) that they are in, if the file says.
+        padding: side of the crop as a multiple of the box's longer side.
+    """
+
+    bbox: tuple[float, ...]
+    points: NDArray[np.float64]
+    size: tuple[int, int] | None
+    padding: float
+
+    def turned(self, orientation: int, stored: tuple[int, int]) -> Person:
+        """As EXIF orientation 1-8 shows the stored (height, width) picture."""
+        x, y, width, height = self.bbox
+        points = self.points.copy()
+        points[:, :2] = turned_points(points[:, :2], orientation, stored)
+        return replace(self, bbox=turned_box((x, y, width, height), orientation, stored), points=points)
+
+
+def read_person(key: str, file: Path, person: Person, exif: Exif, meta: dict[str, Any]) -> Pair:
     """Read a picture and cut out one person."""
-    image = read_picture(file)
-    drawn = points[points[:, 2] > 0, :2]
-    if ((drawn < 0) | (drawn > image.shape[1::-1])).any():
-        raise ValueError(f"a keypoint lies outside {file.name} ({image.shape[1]} x {image.shape[0]} pixels)")
-    return Pair(key, window.cut(image), window.points(points), meta)
-
-
-def mirrored_joints(names: Sequence[str]) -> tuple[int, ...]:
-    """For each joint name, the index of its mirror image: ``left_knee`` ↔ ``right_knee``, ``nose`` itself."""
-    swap = {"left": "right", "right": "left"}
-    twins = ["_".join(swap.get(word, word) for word in name.split("_")) for name in names]
-    return tuple(list(names).index(twin) if twin in names else i for i, twin in enumerate(twins))
+    image, turn = read_sized(file, person.size, exif)
+    shape = (image.shape[0], image.shape[1])
+    person = person.turned(turn, shape[::-1] if turn >= 5 else shape)
+    window = Window.around(person.bbox, person.padding)
+    x, y, width, height = person.bbox
+    meta = meta | {"bbox": [x - window.left, y - window.top, width, height]}
+    return Pair(key, window.cut(image), window.points(person.points), meta)
 
 
 class CocoPoseDataModule(FewShotDataModule):
     """Persons of a COCO keypoint file, each in a square crop around its ground-truth box ("GT boxes").
 
-    Crowds and persons without a labelled joint are left out and counted in ``skipped``. Without ``test_annotations``,
-    ``shots`` persons train and the rest is the test set. ``variants`` > 1 mirror (with left and right exchanged),
-    scale, turn and shift image and joints together. Targets are (J, 3) x, y in crop pixels and visibility.
+    Crowds and persons without a labelled joint are left out and counted in ``skipped``; broken annotations are left
+    out, counted and named, or, if ``strict``, refused. Joints beyond the picture count as not labelled. Without
+    ``test_annotations``, ``shots`` persons train and the rest is the test set. ``variants`` > 1 mirror (with left and
+    right exchanged), scale, turn and shift image and joints together. Targets are (J, 3) x, y in crop pixels and
+    visibility.
 
     Args:
         images: folder of the images, or ``sample:people/images``.
@@ -90,6 +120,8 @@ class CocoPoseDataModule(FewShotDataModule):
         category: name of the category that has keypoints.
         padding: side of the crop as a multiple of the box's longer side.
         sigmas: constants of OKS for each joint; COCO's if there are 17 joints.
+        swaps: pairs of joints, by index, that change places in mirror images; by their names if not given.
+        exif: how labels of photos with an EXIF orientation were drawn, ``upright`` or ``stored``.
         **kwargs: see ``FewShotDataModule``.
 
     Raises:
@@ -107,6 +139,8 @@ class CocoPoseDataModule(FewShotDataModule):
         category: str = "person",
         padding: float = 1.25,
         sigmas: list[float] | None = None,
+        swaps: list[list[int]] | None = None,
+        exif: Exif = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -119,6 +153,8 @@ class CocoPoseDataModule(FewShotDataModule):
         self.category = category
         self.padding = padding
         self.sigmas = sigmas
+        self.swaps = swaps
+        self.exif: Exif = exif
         self.task_name = safe_key(f"{category}-pose")
         self.skipped: Counter[str] = Counter()
         self._joints: tuple[str, ...] = ()
@@ -130,55 +166,94 @@ class CocoPoseDataModule(FewShotDataModule):
             DataError: if a file is no COCO keypoint file.
         """
         self.skipped.clear()
-        pool, problems = self._examples(self.images, self.annotations)
-        test, wrong = self._examples(self.test_images, self.test_annotations) if self.test_annotations else ([], [])
+        left_out: list[LeftOut] = []
+        pool, problems = self._examples(self.images, self.annotations, left_out)
+        test, wrong = (
+            self._examples(self.test_images, self.test_annotations, left_out) if self.test_annotations else ([], [])
+        )
         if self.skipped:
-            rank_zero_info(f"{self.task_name}: left out {dict(self.skipped)}")
-        return Splits(pool, test=test, hold_out=self.test_annotations is None, problems=[*problems, *wrong])
+            rank_zero_info(f"{self.task_name}: not used are {dict(self.skipped)}")
+        return Splits(
+            pool, test=test, hold_out=self.test_annotations is None, problems=[*problems, *wrong], left_out=left_out
+        )
 
-    def _examples(self, images: str, annotations: str) -> tuple[list[Example], list[str]]:
-        folder, path = resolve(images), resolve(annotations)
-        coco = load_coco(path)
-        category = find_category(coco, self.category, path)
-        joints = tuple(map(str, category.get("keypoints", ())))
+    def _examples(self, images: str, annotations: str, left_out: list[LeftOut]) -> tuple[list[Example], list[str]]:
+        folder, coco = resolve(images), load_coco(resolve(annotations))
+        categories = [c for c in find_categories(coco, self.category) if c.get("keypoints")]
+        joints = tuple(map(str, categories[0]["keypoints"])) if categories else ()
         if not joints or self._joints not in ((), joints):
             raise DataError(
-                [f"{path}: category {self.category!r} needs keypoint names, the same in all files; got {joints}"]
+                [f"{coco.path}: category {self.category!r} needs keypoint names, the same in all files; got {joints}"]
             )
         self._joints = joints
+        left_out += coco.left_out
         examples: list[Example] = []
         problems: list[str] = []
-        for annotation in coco.loadAnns(sorted(coco.getAnnIds(catIds=[category["id"]]))):
-            place = f"{path}: annotation {annotation['id']}"
+        for annotation in coco.of(categories):
+            place = coco.place(annotation)
             try:
-                example = self._example(place, folder, coco.imgs[annotation["image_id"]], annotation)
-            except (ValueError, TypeError, KeyError) as error:
-                problems.append(f"{place}: {error if isinstance(error, ValueError) else f'malformed ({error!r})'}")
+                file = image_file(folder, coco.images[annotation["image_id"]])
+                size = record_size(coco.images[annotation["image_id"]])
+            except ValueError as error:
+                problems.append(f"{place}: {error}")
                 continue
-            examples += [example] if example else []
-        return examples, problems
+            try:
+                person = self._person(annotation, size, read_size(file) if size is None else size)
+            except ValueError as error:
+                left_out.append(LeftOut(place, str(error)))
+                continue
+            if person is not None:
+                left_out += [LeftOut(place, OUTSIDE)] * self._beyond(annotation, person)
+                examples.append(self._example(place, file, person, annotation))
+        if not examples and not problems:
+            reasons = f": left out {summarize(left_out)}" if left_out else ""
+            raise DataError([f"{coco.path}: no person of category {self.category!r} can be used{reasons}"])
+        return examples, list(dict.fromkeys(problems))
 
-    def _example(
-        self, place: str, folder: Path, record: Mapping[str, Any], annotation: Mapping[str, Any]
-    ) -> Example | None:
-        points = joint_rows(annotation["keypoints"], len(self._joints))
-        x, y, width, height = (float(value) for value in annotation["bbox"])
+    def _person(self, annotation: Record, stated: tuple[int, int] | None, size: tuple[int, int]) -> Person | None:
+        """The person, with joints beyond the picture as not labelled; ``None`` for crowds and bodies without joints.
+
+        Raises:
+            ValueError: if it is broken, with a reason that is the same for all that are broken in this way.
+        """
+        points = joint_rows(annotation.get("keypoints"), len(self._joints))
+        box = numbers(annotation.get("bbox"))
+        if len(box) != 4 or box[2] <= 0 or box[3] <= 0:
+            raise ValueError("its box is empty, or not four numbers (x, y, width, height)")
         reason = "crowd" if annotation.get("iscrowd") else "" if (points[:, 2] > 0).any() else "no labelled joint"
-        reason = reason or ("" if width > 0 and height > 0 else "empty box")
         if reason:
             self.skipped[reason] += 1
             return None
-        file = image_file(folder, record)
-        window = Window.around((x, y, width, height), self.padding)
+        seen = points[np.isin(points[:, 2], (1, 2)), :2]
+        corners = np.array([box[:2], [box[0] + box[2], box[1] + box[3]]])
+        if normalised(np.concatenate([seen, corners]), size):
+            raise ValueError("its joints lie within 0-1, as if divided by the picture's size: multiply them")
+        if box[0] >= size[1] or box[1] >= size[0] or box[0] + box[2] <= 0 or box[1] + box[3] <= 0:
+            raise ValueError("its box lies beside the picture")
+        if max(box[2] / size[1], box[3] / size[0]) > LARGEST_BOX:
+            raise ValueError("its box is much larger than the picture: of another size?")
+        inside = ((points[:, :2] >= 0) & (points[:, :2] <= size[::-1])).all(axis=1) & (points[:, 2] < 3)
+        if not (inside & (points[:, 2] > 0)).any():
+            raise ValueError("all its joints lie beyond the picture")
+        points[~inside] = 0
+        return Person(tuple(box), points, stated, self.padding)
+
+    def _beyond(self, annotation: Record, person: Person) -> int:
+        """How many labelled joints were dropped."""
+        labelled = joint_rows(annotation["keypoints"], len(self._joints))[:, 2] > 0
+        return int(labelled.sum() - (person.points[:, 2] > 0).sum())
+
+    def _example(self, place: str, file: Path, person: Person, annotation: Record) -> Example:
+        area = annotation.get("area")
+        plain = isinstance(area, int | float) and not isinstance(area, bool) and area > 0
         meta = {
             "task": self.task_name,
             "source": file.name,
             "annotation_id": annotation["id"],
-            "area": float(annotation.get("area") or width * height),
-            "bbox": [x - window.left, y - window.top, width, height],
+            "area": float(area) if plain and area is not None else person.bbox[2] * person.bbox[3],
         }
         key = safe_key(f"{Path(file.name).stem}-{annotation['id']}")
-        return Example(key, place, functools.partial(read_person, key, file, window, points, meta))
+        return Example(key, place, functools.partial(read_person, key, file, person, self.exif, meta))
 
     def make_codec(self) -> Codec[Any]:
         """One coloured disc a joint."""
@@ -197,19 +272,20 @@ class CocoPoseDataModule(FewShotDataModule):
         return PoseMetric(len(self._joints), self.sigmas or COCO_SIGMAS)
 
     def make_augmenter(self) -> Augmenter:
-        """Image and joints moved together."""
-        return PoseJitter(self.seed, mirrored=mirrored_joints(self._joints))
+        """Image and joints moved together.
 
-
-def joint_rows(values: Sequence[float], count: int) -> NDArray[np.float64]:
-    """COCO's flat x, y, v list as (J, 3).
-
-    Raises:
-        ValueError: if there are not three finite numbers a joint, or a v is not 0, 1 or 2.
-    """
-    if len(values) != 3 * count:
-        raise ValueError(f"keypoints must be {3 * count} numbers (x, y, v of {count} joints), got {len(values)}")
-    points = np.array(values, dtype=np.float64).reshape(count, 3)
-    if not np.isfinite(points).all() or not np.isin(points[:, 2], (0, 1, 2)).all():
-        raise ValueError("keypoints must be finite, with visibility 0, 1 or 2")
-    return points
+        Raises:
+            ValueError: if ``variants`` > 1 and it cannot be told which joints change places in a mirror image.
+        """
+        try:
+            mirrored = mirrored_joints(self._joints, self.swaps)
+        except UnknownSides:
+            if self.variants > 1:
+                raise
+            mirrored = tuple(range(len(self._joints)))
+        if self.variants > 1 and self.swaps is None and mirrored == tuple(range(len(mirrored))):
+            rank_zero_info(
+                f"{self.task_name}: no joint is named left or right, so none changes places in mirror images "
+                f"({', '.join(self._joints)}); say otherwise with --data.swaps"
+            )
+        return PoseJitter(self.seed, mirrored=mirrored)

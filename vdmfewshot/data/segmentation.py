@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Codec
-from vdmfewshot.codecs.labelmap import LabelMapCodec
 from vdmfewshot.codecs.mask import MaskCodec
 from vdmfewshot.data.augment import Augmenter, Jitter
 from vdmfewshot.data.base import FewShotDataModule
-from vdmfewshot.data.coco import find_category, image_file, instances_mask, load_coco
-from vdmfewshot.data.examples import Example, Splits, safe_key
-from vdmfewshot.data.folders import FolderDataModule
-from vdmfewshot.data.pictures import Background, read_picture
-from vdmfewshot.data.readers import LabelReader, MaskReader, TargetReader
+from vdmfewshot.data.coco import CocoFile, Record, find_categories, image_file, load_coco, record_size
+from vdmfewshot.data.coco_masks import check_segmentation, instances_mask
+from vdmfewshot.data.examples import DataError, Example, LeftOut, Splits, safe_key
+from vdmfewshot.data.orientation import Exif, turned
+from vdmfewshot.data.pairs import PairsDataModule
+from vdmfewshot.data.photos import read_sized
+from vdmfewshot.data.pictures import Background
 from vdmfewshot.data.sources import resolve
+from vdmfewshot.data.survey import summarize
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.segmentation import SegmentationMetric
 
 
-class MaskFolderDataModule(FolderDataModule):
+class MaskFolderDataModule(PairsDataModule):
     """Pictures in ``images`` folders and masks in ``masks`` folders, matched by file name.
 
-    Layouts as in ``FolderDataModule``: ``root/train/{images,masks}`` with optional ``val`` and ``test``, or
+    As ``PairsDataModule`` with other usual names: ``root/train/{images,masks}`` with optional ``val`` and ``test``, or
     ``root/{images,masks}``. ``variants`` > 1 mirror, scale, turn and shift picture and mask together.
 
     Args:
@@ -37,7 +39,7 @@ class MaskFolderDataModule(FolderDataModule):
             values that are class indices, with 255 for pixels that neither train nor count.
         val_fraction: share of the training pairs kept for validation where there is no ``val`` folder, in [0, 1).
         background: what shows through transparent pixels.
-        **kwargs: see ``FewShotDataModule``.
+        **kwargs: see ``PairsDataModule``.
 
     Raises:
         ValueError: if ``num_classes`` is out of range or too many for ``black_white``.
@@ -55,45 +57,29 @@ class MaskFolderDataModule(FolderDataModule):
         background: Background = "black",
         **kwargs: Any,
     ) -> None:
-        super().__init__(root, val_fraction, background, **kwargs)
         if not 2 <= num_classes <= 8:
             raise ValueError(f"num_classes must be 2 to 8, background included, got {num_classes}")
-        if num_classes > 2 and mask_format == "black_white":
-            raise ValueError(f'num_classes must be 2 for black-and-white masks, got {num_classes}; use "indices"')
-        self.num_classes = num_classes
         self.binary = mask_format == "black_white"
-
-    def make_reader(self) -> TargetReader:
-        """Reader of this kind of mask."""
-        return MaskReader() if self.binary else LabelReader(self.num_classes)
-
-    def make_codec(self) -> Codec[Any]:
-        """White on black, or one colour a class."""
-        return MaskCodec() if self.binary else LabelMapCodec(self.num_classes)
-
-    def make_metric(self) -> TaskMetric:
-        """IoU, Dice and boundary F."""
-        return SegmentationMetric(self.num_classes)
-
-    def make_augmenter(self) -> Augmenter:
-        """Picture and mask moved together."""
-        return Jitter(self.seed)
+        if num_classes > 2 and self.binary:
+            raise ValueError(f'num_classes must be 2 for black-and-white masks, got {num_classes}; use "indices"')
+        target: Literal["mask", "labels"] = "mask" if self.binary else "labels"
+        count = None if self.binary else num_classes
+        super().__init__(root, target, count, val_fraction, background, **kwargs)
 
 
 def read_instances(
-    key: str, file: Path, segmentations: Sequence[Any], size: tuple[int, int], meta: dict[str, Any]
+    key: str, file: Path, segmentations: Sequence[Any], size: tuple[int, int], exif: Exif, meta: dict[str, Any]
 ) -> Pair:
     """Read a picture and draw its instances as one mask."""
-    image = read_picture(file)
-    if image.shape[:2] != size:
-        raise ValueError(f"{file}: {image.shape[:2]} (height, width), the annotation file says {size}")
-    return Pair(key, image, instances_mask(segmentations, size), meta)
+    image, turn = read_sized(file, size, exif)
+    return Pair(key, image, turned(instances_mask(segmentations, size), turn), meta)
 
 
 class CocoInstancesDataModule(FewShotDataModule):
     """All instances of one COCO category, crowds included, as one binary mask an image.
 
-    Images without an instance are left out. Without ``test_annotations``, ``shots`` images train and the rest is the
+    Images without an instance are left out. An annotation that cannot be drawn is left out, counted and named, or, if
+    ``strict``, refused. Without ``test_annotations``, ``shots`` images train and the rest is the
     test set. ``variants`` > 1 mirror, scale, turn and shift image and mask together.
 
     Args:
@@ -102,6 +88,7 @@ class CocoInstancesDataModule(FewShotDataModule):
         category: name of the category, such as ``dog``.
         test_images: folder of the test images; ``images`` if not given.
         test_annotations: COCO instances file of the test images.
+        exif: how labels of photos with an EXIF orientation were drawn, ``upright`` or ``stored``.
         **kwargs: see ``FewShotDataModule``.
     """
 
@@ -114,9 +101,11 @@ class CocoInstancesDataModule(FewShotDataModule):
         category: str,
         test_images: str | None = None,
         test_annotations: str | None = None,
+        exif: Exif = "auto",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.exif: Exif = exif
         self.images = images
         self.annotations = annotations
         self.category = category
@@ -125,32 +114,59 @@ class CocoInstancesDataModule(FewShotDataModule):
         self.task_name = safe_key(category)
 
     def load(self) -> Splits:
-        """List the images that show the category."""
-        pool, problems = self._examples(self.images, self.annotations)
-        if self.test_annotations is None:
-            return Splits(pool, hold_out=True, problems=problems)
-        test, wrong = self._examples(self.test_images, self.test_annotations)
-        return Splits(pool, test=test, problems=[*problems, *wrong])
+        """List the images that show the category.
 
-    def _examples(self, images: str, annotations: str) -> tuple[list[Example], list[str]]:
-        folder, path = resolve(images), resolve(annotations)
-        coco = load_coco(path)
-        category = find_category(coco, self.category, path)["id"]
+        Raises:
+            DataError: if a file is no COCO file, or shows the category nowhere.
+        """
+        left_out: list[LeftOut] = []
+        pool, problems = self._examples(self.images, self.annotations, left_out)
+        if self.test_annotations is None:
+            return Splits(pool, hold_out=True, problems=problems, left_out=left_out)
+        test, wrong = self._examples(self.test_images, self.test_annotations, left_out)
+        return Splits(pool, test=test, problems=[*problems, *wrong], left_out=left_out)
+
+    def _examples(self, images: str, annotations: str, left_out: list[LeftOut]) -> tuple[list[Example], list[str]]:
+        folder, coco = resolve(images), load_coco(resolve(annotations))
+        categories = find_categories(coco, self.category)
+        left_out += coco.left_out
+        by_image: dict[int | str, list[Record]] = {}
+        for annotation in coco.of(categories):
+            by_image.setdefault(annotation["image_id"], []).append(annotation)
         examples, problems = [], []
-        for record in coco.loadImgs(sorted(coco.getImgIds(catIds=[category]))):
+        for identity in sorted(by_image, key=str if any(isinstance(i, str) for i in by_image) else None):
+            record = coco.images[identity]
             try:
-                file = image_file(folder, record)
-                size = (int(record["height"]), int(record["width"]))
-            except (ValueError, KeyError, TypeError) as error:
-                problems.append(f"{path}: image {record['id']}: needs a file_name, height and width ({error})")
+                file, size = image_file(folder, record), record_size(record)
+                if size is None:
+                    raise ValueError("needs a file_name, height and width")
+            except ValueError as error:
+                problems.append(f"{coco.path}: image {identity}: {error}")
                 continue
-            found = coco.loadAnns(coco.getAnnIds(imgIds=[record["id"]], catIds=[category]))
-            meta = {"task": self.task_name, "source": file.name, "image_id": record["id"]}
-            parts = [annotation.get("segmentation") for annotation in found]
-            key = safe_key(f"{Path(file.name).stem}-{record['id']}")
-            read = functools.partial(read_instances, key, file, parts, size, meta)
-            examples.append(Example(key, f"{path}: image {record['id']}", read))
+            parts = list(self._drawable(coco, by_image[identity], size, left_out))
+            if parts:
+                examples.append(self._example(coco, record, file, size, parts))
+        if not examples and not problems:
+            raise DataError([_nothing_left(coco, self.category, left_out)])
         return examples, problems
+
+    def _drawable(
+        self, coco: CocoFile, annotations: Sequence[Record], size: tuple[int, int], left_out: list[LeftOut]
+    ) -> Iterator[Any]:
+        """Segmentations that can be drawn; the others are left out."""
+        for annotation in annotations:
+            try:
+                yield check_segmentation(annotation.get("segmentation"), size)
+            except ValueError as error:
+                left_out.append(LeftOut(coco.place(annotation), str(error)))
+
+    def _example(
+        self, coco: CocoFile, record: Record, file: Path, size: tuple[int, int], parts: Sequence[Any]
+    ) -> Example:
+        meta = {"task": self.task_name, "source": file.name, "image_id": record["id"]}
+        key = safe_key(f"{Path(file.name).stem}-{record['id']}")
+        read = functools.partial(read_instances, key, file, parts, size, self.exif, meta)
+        return Example(key, f"{coco.path}: image {record['id']}", read)
 
     def make_codec(self) -> Codec[Any]:
         """White on black."""
@@ -163,3 +179,8 @@ class CocoInstancesDataModule(FewShotDataModule):
     def make_augmenter(self) -> Augmenter:
         """Image and mask moved together."""
         return Jitter(self.seed)
+
+
+def _nothing_left(coco: CocoFile, category: str, left_out: Sequence[LeftOut]) -> str:
+    reasons = f"; left out {summarize(left_out)}" if left_out else ""
+    return f"{coco.path}: no picture shows the category {category!r}, of {len(coco.images)} pictures{reasons}"
