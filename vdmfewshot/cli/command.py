@@ -6,9 +6,7 @@ import importlib
 import pkgutil
 import signal
 import sys
-import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +21,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from vdmfewshot.callbacks.config import SaveRunConfig
 from vdmfewshot.callbacks.default import DEFAULT
 from vdmfewshot.cli.allowlist import check_classes, read_safely
+from vdmfewshot.cli.errors import PACKAGE, plain_errors
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.cli.verbs import find_verb, table
 from vdmfewshot.data.base import FewShotDataModule
@@ -45,8 +44,6 @@ def import_rooms(*rooms: str) -> None:
 
 import_rooms("backbones", "callbacks", "data")
 
-#: extra folders are looked up here, so that an installed wheel finds experiments/… from anywhere
-PACKAGE = Path(__file__).parents[1]
 CLI = TypeVar("CLI", bound="FewShotCLI")
 DESCRIPTION = f"""Adapt a frozen video diffusion model to a vision task from 1-30 labelled examples.
 
@@ -250,19 +247,6 @@ def make_cli(args: ArgsType, kind: type[CLI]) -> CLI:
         parser_kwargs={"description": DESCRIPTION, "prog": "vdmfewshot", "formatter_class": HelpFormatter},
         args=find_configs(args) if isinstance(args, list) else args,
     )
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Show mistakes of the user, which our own code explains, as one message instead of a traceback."""
-    try:
-        yield
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        if not frames or PACKAGE not in Path(frames[-1].filename).parents:
-            raise
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from None
 
 
 def run() -> None:

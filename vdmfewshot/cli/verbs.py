@@ -37,6 +37,7 @@ VERBS = (
     Verb("test", "score an adapter or a checkpoint on test pairs", "vdmfewshot.cli.command:test"),
     Verb("predict", "answer queries, with or without targets", "vdmfewshot.cli.command:predict"),
     Verb("report", "one table over runs", "vdmfewshot.cli.report:report"),
+    Verb("study", "run every point of a grid on every task, and report", "vdmfewshot.cli.study:study"),
     Verb("fleet", "adapt for hundreds of tasks, stack after stack", "vdmfewshot.studies.fleet.run:fleet"),
     Verb("evidence", "measure what pretraining is worth", "vdmfewshot.studies.evidence.run:evidence"),
 )

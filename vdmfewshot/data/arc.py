@@ -110,6 +110,7 @@ class ArcDataModule(FewShotDataModule):
             rule that holds for all demonstrations.
         paper_parity: draw and decode as arXiv 2510.24448 does: 400 x 400 black canvas, borders of 2 pixels, cell size
             from hidden outputs too, true output size given to the decoder. For comparison with its numbers only.
+        max_attempts: answers that are allowed: 2 for ARC-AGI, 3 for ConceptARC.
         **kwargs: see ``FewShotDataModule``.
 
     Raises:
@@ -129,6 +130,7 @@ class ArcDataModule(FewShotDataModule):
         palette: PaletteName = "arc",
         size_mode: SizeMode = "inferred",
         paper_parity: bool = False,
+        max_attempts: int = 2,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -145,6 +147,7 @@ class ArcDataModule(FewShotDataModule):
         self.palette: PaletteName = palette
         self.size_mode: SizeMode = size_mode
         self.paper_parity = paper_parity
+        self.max_attempts = max_attempts
         self.task_name = safe_key(task)
         self._task: ArcTask | None = None
 
@@ -192,7 +195,7 @@ class ArcDataModule(FewShotDataModule):
 
     def make_metric(self) -> TaskMetric:
         """Exact match."""
-        return ArcMetric()
+        return ArcMetric(self.max_attempts)
 
     def make_augmenter(self) -> Augmenter:
         """Symmetries and colour permutations.

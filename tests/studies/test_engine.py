@@ -1,0 +1,170 @@
+"""The engine with units that train nothing: what is run, how often, and what failures cost."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from tests.studies.units import ScriptedAdapter, ScriptedPlanner
+from vdmfewshot.studies.engine import PARTIAL, Engine
+from vdmfewshot.studies.settings import Study
+from vdmfewshot.studies.units import Manifest
+
+
+def make_engine(folder: Path, script: dict[str, Any], **settings: Any) -> Engine:
+    study = Study(("base.yaml",), tasks={"script": script}, out=str(folder), **{"stack": 4, **settings})
+    return Engine(study, ScriptedPlanner, ScriptedAdapter, Console(file=io.StringIO(), width=200))
+
+
+def ran(engine: Engine) -> list[list[str]]:
+    log = engine.study.folder / "log.jsonl"
+    return [json.loads(line)[0] for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def summary(engine: Engine) -> dict[str, Any]:
+    return json.loads((engine.study.folder / "summary.json").read_text())
+
+
+def printed(engine: Engine) -> str:
+    assert isinstance(engine.console.file, io.StringIO)
+    return engine.console.file.getvalue()
+
+
+TEN = {f"t{i}": {"score": i % 2} for i in range(10)}
+
+
+def test_a_study_runs_in_stacks_and_starting_again_does_nothing(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, TEN)
+    before = ScriptedPlanner.planned
+    assert engine.run() == 0
+    assert [len(stack) for stack in ran(engine)] == [4, 4, 2]
+    first = summary(engine)
+    again = make_engine(tmp_path, TEN)
+    assert again.run() == 0
+    assert len(ran(again)) == 3
+    assert ScriptedPlanner.planned == before + 1, "the manifest is fixed"
+    assert summary(again) == first
+    assert first["points"][0]["scores"]["pass@2"]["score"] == 0.5
+
+
+def test_only_what_is_missing_is_run(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, TEN)
+    engine.run()
+    manifest = Manifest.read(engine.study.folder)
+    assert manifest is not None
+    lost = manifest.units[3]
+    (engine.store.place(lost.id) / "DONE").unlink()
+    changed = manifest.units[7]
+    (engine.store.place(changed.id) / "records.jsonl").write_text("shorter\n")
+    make_engine(tmp_path, TEN).run()
+    assert sorted(name for stack in ran(engine)[3:] for name in stack) == [lost.task, changed.task]
+    assert summary(engine)["done"] == 10
+
+
+def test_an_extended_study_keeps_what_it_has(tmp_path: Path) -> None:
+    make_engine(tmp_path, TEN).run()
+    wider = make_engine(tmp_path, {**TEN, "t10": {}})
+    assert wider.run() == 0
+    assert ran(wider)[3:] == [["t10"]]
+
+
+def test_a_unit_that_fails_costs_no_other_its_result(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, {**TEN, "t4": {"fail": "no such thing"}, "t5": {"nan": True}})
+    assert engine.run() == PARTIAL
+    found = summary(engine)
+    assert found["done"] == 8
+    assert found["missing"]["t4"] == {"kind": "error", "reason": "ValueError: no such thing"}
+    assert found["missing"]["t5"]["kind"] == "nan"
+    assert found["points"][0]["scores"]["pass@2"]["n_expected"] == 10, "failures stay in the denominator"
+    assert "t4 fails (error): ValueError: no such thing" in printed(engine)
+    before = len(ran(engine))
+    assert make_engine(tmp_path, {**TEN, "t4": {"fail": "no such thing"}, "t5": {"nan": True}}).run() == PARTIAL
+    assert len(ran(engine)) == before, "failed units run again only if asked"
+
+
+def test_failed_units_are_retried_by_kind(tmp_path: Path) -> None:
+    script = {"t0": {"fail": "x"}, "t1": {"nan": True}, "t2": {}}
+    make_engine(tmp_path, script).run()
+    engine = make_engine(tmp_path, script)
+    before = len(ran(engine))
+    assert engine.run(retry=["nan"]) == PARTIAL
+    assert ran(engine)[before:] == [["t1"]]
+    assert engine.run(retry=[]) == PARTIAL
+    assert sorted(name for stack in ran(engine)[before + 1 :] for name in stack if len(stack) == 1) == ["t0", "t1"]
+
+
+def test_a_stack_too_large_for_memory_is_halved_and_a_unit_gets_smaller_batches(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, {f"t{i}": {"memory": 3} for i in range(4)} | {"big": {"memory": 20, "alone": True}})
+    assert engine.run() == 0
+    lines = [json.loads(line) for line in (engine.study.folder / "log.jsonl").read_text().splitlines()]
+    assert [(len(stack), divide) for stack, divide, _ in lines if "big" not in stack] == [(4, 1), (2, 1), (2, 1)]
+    assert [divide for stack, divide, _ in lines if stack == ["big"]] == [1, 2, 4]
+
+
+def test_a_hang_is_ended_and_the_others_finish(tmp_path: Path) -> None:
+    from vdmfewshot.studies.settings import Executor
+
+    script = {"t0": {}, "t1": {"sleep": 60, "alone": True}, "t2": {}}
+    engine = make_engine(tmp_path, script, executor=Executor(timeout=0.5))
+    assert engine.run() == PARTIAL
+    assert summary(engine)["missing"]["t1"]["kind"] == "timeout"
+    assert summary(engine)["done"] == 2
+
+
+def test_a_task_that_cannot_be_read_counts_and_is_not_run(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, {"t0": {}, "t1": {"problem": "grid is ragged"}})
+    assert engine.run() == PARTIAL
+    assert ran(engine) == [["t0"]]
+    assert summary(engine)["missing"]["t1"] == {"kind": "data", "reason": "grid is ragged"}
+
+
+def test_two_drivers_give_one_result_a_unit(tmp_path: Path) -> None:
+    script = {f"t{i}": {"sleep": 0.02, "alone": True} for i in range(20)}
+    engines = [make_engine(tmp_path, script) for _ in range(2)]
+    engines[0].manifest()
+    threads = [threading.Thread(target=engine.run) for engine in engines]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert summary(engines[0])["done"] == 20
+    assert not list((tmp_path / "study" / "scratch").glob("*/*")), "the loser's drafts are gone"
+
+
+def test_two_studies_share_a_root_and_nothing_else(tmp_path: Path) -> None:
+    one, other = make_engine(tmp_path, TEN, name="one"), make_engine(tmp_path, TEN, name="other")
+    one.run()
+    before = sorted(path for path in (tmp_path / "one").rglob("*"))
+    other.run()
+    assert sorted(path for path in (tmp_path / "one").rglob("*")) == before
+    assert len(ran(other)) == 3
+
+
+@pytest.mark.parametrize("name", ["..", "-rf", "--help", "a/../../b", "<script>"])
+def test_whatever_tasks_are_called_nothing_is_written_elsewhere(tmp_path: Path, name: str) -> None:
+    engine = make_engine(tmp_path / "root", {name: {}})
+    assert engine.run() == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+    assert [path.name for path in (tmp_path / "root").iterdir()] == ["study"]
+
+
+def test_status_says_what_there_is_and_plans_nothing(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, {**TEN, "t4": {"fail": "no such thing"}})
+    with pytest.raises(ValueError, match="nothing is planned"):
+        engine.status()
+    engine.run()
+    engine.status()
+    assert "study: 9/10 done, 1 failed; pass@2 mean 0.556, highest 1.000" in printed(engine)
+    assert "t4 failed (error): ValueError: no such thing" in printed(engine)
+
+
+def test_a_study_without_any_result_says_why(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, {"t0": {"fail": "no weights"}})
+    with pytest.raises(ValueError, match="none of 1 units has a result.*no weights"):
+        engine.run()

@@ -1,0 +1,116 @@
+"""``vdmfewshot study``: its verbs and options."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from vdmfewshot.studies.engine import Engine
+from vdmfewshot.studies.settings import read_study
+from vdmfewshot.studies.work import MakeAdapter, Planner
+
+VERBS = ("run", "status", "retry", "report", "export", "submission")
+DESCRIPTION = """Runs many adaptations as one study: every point of a grid on every task is a unit.
+
+vdmfewshot study -c experiments/studies/concepts.yaml        run what is missing, then report
+vdmfewshot study status -c experiments/studies/concepts.yaml
+vdmfewshot study retry -c FILE --failed                      try failed units again; --failed oom,crash: only those
+vdmfewshot study report -c FILE                              scores of what there is
+vdmfewshot study export -c FILE results.parquet              one row a unit (.csv too)
+vdmfewshot study submission -c FILE submission.json          answers for the ARC Prize, all task ids
+vdmfewshot study --sweep experiments/sweeps/shots_rank_seed.yaml
+
+Every setting of the file can be replaced: --executor.kind ray --axes.shots '[1, 3]' --set.trainer.max_steps 20
+Starting again does what is missing and nothing else. Exit status: 0, 3 if units have failed, 2 for a mistake.
+Settings, executors and clusters: docs/studies.md"""
+
+
+def study(args: Sequence[str], make_planner: Callable[[], Planner], make_adapter: MakeAdapter) -> int:
+    """Run the command.
+
+    Args:
+        args: command line after ``study``.
+        make_planner: makes what turns settings into units.
+        make_adapter: makes what runs units; a function of a module, which other processes can import.
+
+    Returns:
+        exit status.
+
+    Raises:
+        ValueError: for settings that cannot be a study.
+        FileNotFoundError: if there is no such file.
+    """
+    parser = make_parser()
+    verb, rest = (args[0], list(args[1:])) if args and args[0] in VERBS else ("run", list(args))
+    options, others = parser.parse_known_args(rest)
+    if options.config is None and options.sweep is None:
+        parser.error("give a study with -c FILE, or a W&B sweep with --sweep FILE")
+    engine = Engine(
+        read_study(options.config, overrides(others)),
+        make_planner,
+        make_adapter,
+        Console(),
+    )
+    if verb == "status":
+        engine.status()
+        return 0
+    if verb == "report":
+        return engine.report()
+    return engine.run(None if verb != "retry" else kinds(options.failed))
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Options that are no settings."""
+    parser = argparse.ArgumentParser(
+        "vdmfewshot study",
+        usage="vdmfewshot study [run|status|retry|report|export|submission] -c FILE [--SETTING VALUE ...] [FILE]",
+        description=DESCRIPTION,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="the study, a YAML file")
+    parser.add_argument("--sweep", type=Path, metavar="FILE", help="a W&B sweep, run without an account")
+    parser.add_argument(
+        "--failed",
+        nargs="?",
+        const="",
+        default="",
+        metavar="KINDS",
+        help="for retry: data, nan, oom, timeout, crash, error",
+    )
+    return parser
+
+
+def kinds(text: str) -> list[str]:
+    """Words between commas."""
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def overrides(words: Sequence[str]) -> dict[str, Any]:
+    """``--executor.kind ray --stack=4`` as values by dotted name.
+
+    Raises:
+        ValueError: naming a word that is no option, or an option without a value.
+    """
+    found: dict[str, Any] = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        if not word.startswith("--"):
+            raise ValueError(f"expected --SETTING VALUE, got {word!r}; see vdmfewshot study --help")
+        key, sign, text = word[2:].partition("=")
+        if not sign:
+            if not rest or rest[0].startswith("--"):
+                raise ValueError(f"--{key} needs a value")
+            text = rest.pop(0)
+        try:
+            found[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            found[key] = text
+    return found
