@@ -53,7 +53,6 @@ def true_size_checkpoint(folder: Path, version: str) -> Path:
         "transformer/config": TRANSFORMER | TRANSFORMERS[version],
         "vae/config": VAE | VAES[version],
         "scheduler/scheduler_config": SCHEDULER,
-        "text_encoder/config": {"d_model": 4096},
     }
     for name, config in parts.items():
         file = folder / f"{name}.json"

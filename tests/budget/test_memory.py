@@ -169,7 +169,7 @@ def test_quantised_weights_train_the_same_adapter(tiny: Path, tmp_path: Path, qu
 
 def test_fp8_halves_the_weights(tiny: Path) -> None:
     backbone = loaded(tiny, quantization="fp8")
-    layers = [m for m in memory.blocks_of(backbone.denoiser).modules() if isinstance(m, torch.nn.Linear)]
+    layers = [m for m in backbone.blocks.modules() if isinstance(m, torch.nn.Linear)]
     stored = [m.weight.dtype for m in layers]
     assert stored.count(torch.float8_e4m3fn) > len(stored) / 2, "norms are left alone"
     assert set(stored) == {torch.float8_e4m3fn, torch.bfloat16}

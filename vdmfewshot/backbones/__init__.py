@@ -2,8 +2,9 @@
 
 from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.cogvideox import CogVideoX
+from vdmfewshot.backbones.kandinsky import Kandinsky5
 from vdmfewshot.backbones.ltx import LtxVideo
 from vdmfewshot.backbones.ltx_condition import LtxVideoCondition
 from vdmfewshot.backbones.wan import Wan
 
-__all__ = ["Backbone", "CogVideoX", "Latents", "LtxVideo", "LtxVideoCondition", "Wan"]
+__all__ = ["Backbone", "CogVideoX", "Kandinsky5", "Latents", "LtxVideo", "LtxVideoCondition", "Wan"]

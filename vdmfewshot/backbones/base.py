@@ -69,6 +69,9 @@ class Backbone(nn.Module, ABC):
     schedulers: tuple[str, ...]
     #: regular expression for the modules that LoRA adapts by default
     lora_targets: str
+    #: the denoiser's list of repeated blocks, and the entry of its configuration that says how many there are
+    blocks_name: str = "transformer_blocks"
+    depth_name: str = "num_layers"
     #: class names of the denoiser's repeated blocks, for compilation; empty: diffusers knows them
     repeated_blocks: tuple[str, ...] = ()
     #: leading latent frames that are the input image itself: kept clean, not generated and not part of the loss
@@ -129,7 +132,7 @@ class Backbone(nn.Module, ABC):
         self.fingerprint = fingerprint(self.denoiser, dict(self.denoiser.config))
         self.encoder_fingerprint = fingerprint(self.vae, dict(self.vae.config))
         for denoiser in self.denoisers:
-            memory.apply(self.memory, denoiser)
+            memory.apply(self.memory, denoiser, getattr(denoiser, self.blocks_name))
         for name, tensor in self._prompts().items():
             self.register_buffer(name, tensor, persistent=False)
         # The pipeline borrows our modules; it is no nn.Module and owns no weights.
@@ -150,6 +153,9 @@ class Backbone(nn.Module, ABC):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("random denoiser"))
             model = self.transformer_class.from_config(self.checkpoint.config(part))
+            for p in model.parameters():
+                if p.ndim > 1 and not p.any():  # gates that start closed would hide the adapter behind them
+                    nn.init.normal_(p, std=0.02)
         return cast(model, self.dtype)
 
     @property
@@ -171,6 +177,12 @@ class Backbone(nn.Module, ABC):
     def denoiser(self) -> Any:
         """The network that LoRA adapts (a diffusers model with ``PeftAdapterMixin``)."""
         return self.transformer
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The repeated blocks of ``denoiser``."""
+        blocks: nn.ModuleList = getattr(self.denoiser, self.blocks_name)
+        return blocks
 
     @property
     def denoisers(self) -> list[Any]:

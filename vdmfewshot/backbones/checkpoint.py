@@ -186,3 +186,13 @@ def check_side(name: str, side: int, multiple: int, whose: str) -> None:
         lower = max(multiple, side // multiple * multiple)
         nearest = ", ".join(str(v) for v in sorted({lower, lower + multiple}))
         raise ValueError(f"{name} must be a multiple of {multiple} for {whose}, got {side}; nearest: {nearest}")
+
+
+def check_fixed_shift(checkpoint: Checkpoint, whose: str) -> None:
+    """Refuse schedulers that shift noise levels by the size of the clip.
+
+    Raises:
+        ValueError: naming setting and value; ``whose`` says whose rule it is.
+    """
+    if checkpoint.config("scheduler").get("use_dynamic_shifting"):
+        raise ValueError(f"scheduler.use_dynamic_shifting must be False for {whose}, got True in {checkpoint.path!r}")

@@ -83,8 +83,10 @@ class CogVideoX(Backbone):
                 )
 
     def _prompts(self) -> Mapping[str, Tensor]:
-        length = int(self.transformer.config.max_text_seq_length)
-        embeds = prompt_embeds(self.checkpoint, self.prompt, length, t5)
+        config = self.transformer.config
+        length = int(config.max_text_seq_length)
+        shape = (length, config.text_embed_dim)
+        embeds = prompt_embeds(self.checkpoint, self.prompt, length, t5, prompt_embeds=shape)
         return {name: tensor.to(self.dtype) for name, tensor in embeds.items()}
 
     @property

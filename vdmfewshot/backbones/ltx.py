@@ -119,7 +119,9 @@ class LtxVideo(Backbone):
         return LogitNormalFlow(num_train_timesteps=int(self._pipeline.scheduler.config.num_train_timesteps))
 
     def _prompts(self) -> Mapping[str, Tensor]:
-        tensors = prompt_embeds(self.checkpoint, self.prompt, self.prompt_length, self.prompt_encoder)
+        length, encode = self.prompt_length, self.prompt_encoder
+        shape = (length, self.transformer.config.caption_channels)
+        tensors = prompt_embeds(self.checkpoint, self.prompt, length, encode, prompt_embeds=shape)
         for name in PROMPTS[1::2]:  # an embedding that ships with a checkpoint may have no masks
             tensors.setdefault(name, torch.ones(tensors["prompt_embeds"].shape[:2], dtype=torch.bool))
         return {n: tensors[n].to(self.dtype) if n.endswith("embeds") else tensors[n].bool() for n in PROMPTS}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from vdmfewshot.storage.tensors import cache_home, save_tensors
 SHIPPED = "prompt_embeds.safetensors"
 
 
-#: (checkpoint, N prompts, length) → tensors (N, ...) by the pipeline's own argument names
-PromptEncoder = Callable[[Checkpoint, Sequence[str], int], dict[str, Tensor]]
+#: (checkpoint, N prompts, length) → N tensors (...) by the pipeline's own argument names; prompts may differ in length
+PromptEncoder = Callable[[Checkpoint, Sequence[str], int], Mapping[str, Sequence[Tensor] | Tensor]]
 
 
-def prompt_embeds(checkpoint: Checkpoint, prompt: str, length: int, encode: PromptEncoder) -> dict[str, Tensor]:
+def prompt_embeds(
+    checkpoint: Checkpoint, prompt: str, length: int, encode: PromptEncoder, **shapes: tuple[int, ...]
+) -> dict[str, Tensor]:
     """What the pipeline wants to know of ``prompt`` and, under ``negative_...``, of the empty one; each (1, ...).
 
     Comes from the checkpoint's ``prompt_embeds.safetensors`` if it has one, else from its text encoder through a cache
@@ -33,6 +36,7 @@ def prompt_embeds(checkpoint: Checkpoint, prompt: str, length: int, encode: Prom
         prompt: the neutral text.
         length: of the embedding in tokens.
         encode: runs the family's text encoder.
+        shapes: of one prompt's tensors by name, for checkpoints without weights.
 
     Raises:
         ValueError: for a prompt other than "" with a checkpoint that ships no text encoder.
@@ -42,15 +46,16 @@ def prompt_embeds(checkpoint: Checkpoint, prompt: str, length: int, encode: Prom
         if prompt:
             raise ValueError(f"prompt must be '' for {checkpoint.path!r}, which has no text encoder, got {prompt!r}")
         tensors: dict[str, Tensor] = load_file(shipped)
-        tensors.setdefault("negative_prompt_embeds", torch.zeros_like(tensors["prompt_embeds"]))
+        for name in [name for name in tensors if name.startswith("prompt_embeds")]:
+            tensors.setdefault(f"negative_{name}", torch.zeros_like(tensors[name]))
         return tensors
     if not checkpoint.has_weights:
-        shape = (1, length, int(checkpoint.config("text_encoder")["d_model"]))
-        return {f"{prefix}prompt_embeds": torch.empty(shape, device="meta") for prefix in ("", "negative_")}
+        empty = {name: torch.empty(1, *shape, device="meta") for name, shape in shapes.items()}
+        return {f"{prefix}{name}": tensor for prefix in ("", "negative_") for name, tensor in empty.items()}
     file = _cache_file(checkpoint, prompt, length, encode)
     if not file.is_file():
         encoded = encode(checkpoint, [prompt, ""], length)
-        rows = {f"{prefix}{k}": v[i : i + 1] for k, v in encoded.items() for i, prefix in enumerate(["", "negative_"])}
+        rows = {f"{prefix}{k}": v[i][None] for k, v in encoded.items() for i, prefix in enumerate(["", "negative_"])}
         save_tensors(file, rows, {"prompt": prompt})
     stored: dict[str, Tensor] = load_file(file)
     return stored
@@ -60,6 +65,23 @@ def _cache_file(checkpoint: Checkpoint, prompt: str, length: int, encode: Prompt
     location = str(checkpoint.folder.resolve()) if checkpoint.folder is not None else checkpoint.location
     key = (location, checkpoint.revision, prompt, length, encode.__module__, encode.__qualname__)
     return cache_home() / "prompts" / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors"
+
+
+def text_pipeline(checkpoint: Checkpoint, cls: Any, models: Mapping[str, Any], tokenizers: Mapping[str, Any]) -> Any:
+    """A stock pipeline of a checkpoint that can encode prompts and nothing else, in bf16.
+
+    Args:
+        checkpoint: where the parts are.
+        cls: diffusers pipeline class.
+        models: classes of transformers by the pipeline's own names.
+        tokenizers: likewise.
+    """
+    where: dict[str, Any] = {"revision": checkpoint.revision}
+    parts: dict[str, Any] = dict.fromkeys(inspect.signature(cls).parameters)
+    parts |= {part: checkpoint.model(model, part, torch.bfloat16) for part, model in models.items()}
+    for part, tokenizer in tokenizers.items():
+        parts[part] = tokenizer.from_pretrained(checkpoint.location, subfolder=part, **where)
+    return cls(**parts)
 
 
 def t5(checkpoint: Checkpoint, prompts: Sequence[str], length: int) -> dict[str, Tensor]:

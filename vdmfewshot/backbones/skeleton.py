@@ -18,20 +18,20 @@ class Skeleton(Checkpoint):
 
     Args:
         checkpoint: whose configuration files are read.
-        blocks: of the denoiser.
+        depth: number of the denoiser's blocks, by the name of its configuration's entry.
     """
 
     has_weights = False
-    blocks: int
+    depth: dict[str, int]
 
-    def __init__(self, checkpoint: Checkpoint, blocks: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, depth: dict[str, int]) -> None:
         super().__init__(checkpoint.path, checkpoint.revision)
-        object.__setattr__(self, "blocks", blocks)
+        object.__setattr__(self, "depth", depth)
 
     def config(self, part: str) -> dict[str, Any]:
-        """The checkpoint's configuration, with ``blocks`` in place of the denoiser's own depth."""
+        """The checkpoint's configuration, with another depth of the denoiser."""
         config = super().config(part)
-        return {**config, "num_layers": self.blocks} if part.startswith("transformer") else config
+        return config | self.depth if part.startswith("transformer") else config
 
     def model(self, cls: Any, part: str, dtype: torch.dtype, **options: Any) -> Any:
         """``cls`` of diffusers or transformers from its configuration on the meta device; no weight is read."""
@@ -48,7 +48,7 @@ def skeleton(backbone: Backbone, blocks: int) -> Backbone:
     """
     twin = copy.copy(backbone)
     twin.__dict__ = {**backbone.__dict__, "_modules": {}, "_buffers": {}, "_pipeline": None}
-    twin.checkpoint = Skeleton(backbone.checkpoint, blocks)
+    twin.checkpoint = Skeleton(backbone.checkpoint, {backbone.depth_name: blocks})
     twin.init = "pretrained"  # a random denoiser has the same shapes
     twin.memory = MemoryArgs(vae_tiling=backbone.memory.vae_tiling)
     twin.load()
@@ -56,5 +56,5 @@ def skeleton(backbone: Backbone, blocks: int) -> Backbone:
 
 
 def depth(backbone: Backbone) -> int:
-    """Blocks of the denoiser, from its configuration: the name is the same in all families of diffusers."""
-    return int(backbone.checkpoint.config("transformer")["num_layers"])
+    """Blocks of the denoiser, from its configuration."""
+    return int(backbone.checkpoint.config("transformer")[backbone.depth_name])

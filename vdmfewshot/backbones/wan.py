@@ -55,6 +55,7 @@ class Wan(Backbone):
     transformer_class = WanTransformer3DModel
     vae_class = AutoencoderKLWan
     schedulers = ("UniPCMultistepScheduler", "FlowMatchEulerDiscreteScheduler")
+    blocks_name = "blocks"
     lora_targets = r"blocks\.\d+\.attn[12]\.(to_q|to_k|to_v|to_out\.0)"
 
     def __init__(
@@ -136,7 +137,8 @@ class Wan(Backbone):
         return self.transformer if self.expert == "high_noise" else self.transformer_2
 
     def _prompts(self) -> Mapping[str, Tensor]:
-        embeds = prompt_embeds(self.checkpoint, self.prompt, LENGTH, umt5)
+        shape = (LENGTH, self.transformer.config.text_dim)
+        embeds = prompt_embeds(self.checkpoint, self.prompt, LENGTH, umt5, prompt_embeds=shape)
         return {name: tensor.to(self.dtype) for name, tensor in embeds.items()}
 
     def _parts(self) -> dict[str, Any]:

@@ -179,15 +179,9 @@ def free_bytes(device: torch.device) -> float:
 # -- what the choices do to a model -----------------------------------------------------------------------------------
 
 
-def blocks_of(denoiser: Any) -> nn.ModuleList:
-    """The repeated blocks of a diffusers video transformer, whatever the family calls them."""
-    return max((m for m in denoiser.children() if isinstance(m, nn.ModuleList)), key=len)
-
-
-def apply(memory: MemoryArgs, denoiser: Any) -> None:
-    """Quantise, checkpoint and offload a loaded, frozen denoiser, before it is adapted."""
-    blocks = blocks_of(denoiser)
-    recompute(denoiser, memory.recomputed(len(blocks)))
+def apply(memory: MemoryArgs, denoiser: Any, blocks: nn.ModuleList) -> None:
+    """Quantise, checkpoint and offload a loaded, frozen denoiser with these repeated blocks, before it is adapted."""
+    recompute(denoiser, blocks[: memory.recomputed(len(blocks))])
     if memory.quantization == "fp8":
         denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=denoiser.dtype)
     elif memory.quantization == "int8":
@@ -200,12 +194,12 @@ def apply(memory: MemoryArgs, denoiser: Any) -> None:
         offload(denoiser, torch.device(torch.accelerator.current_accelerator() or "cpu"))
 
 
-def recompute(denoiser: Any, count: int) -> None:
-    """Checkpoint the first ``count`` blocks, through diffusers' own switch.
+def recompute(denoiser: Any, blocks: Iterable[nn.Module]) -> None:
+    """Checkpoint these blocks, the first ones, through diffusers' own switch.
 
     The first and not every k-th: when they are recomputed, the activations of the last ones are gone already.
     """
-    chosen = {id(block) for block in blocks_of(denoiser)[:count]}
+    chosen = {id(block) for block in blocks}
 
     def run(block: nn.Module, *args: Any) -> Any:
         return checkpoint(block, *args, use_reentrant=False) if id(block) in chosen else block(*args)

@@ -22,7 +22,6 @@ from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.skeleton import depth, skeleton
 from vdmfewshot.budget.cost import Cost, Denoiser
 from vdmfewshot.budget.live_bytes import LiveBytes
-from vdmfewshot.budget.memory import blocks_of
 from vdmfewshot.lora.adapters import LoraArgs, inject
 
 ATEN = torch.ops.aten
@@ -137,8 +136,8 @@ def _train(backbone: Backbone, latents: Latents, step: _Step) -> tuple[Denoiser,
     """Cost of one training step at this depth, and what only one block can tell."""
     with torch.device("meta"):
         _inject(backbone, step.lora)
-    blocks, mode, seen = blocks_of(backbone.denoiser), FakeTensorMode(allow_non_fake_inputs=True), []
-    blocks[-1].register_forward_hook(lambda module, args, output: seen.extend(tree_leaves(output)))
+    mode, seen = FakeTensorMode(allow_non_fake_inputs=True), []
+    backbone.blocks[-1].register_forward_hook(lambda module, args, output: seen.extend(tree_leaves(output)))
     weights = _to_fake(backbone, mode, step.device)
     flop = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
     with mode, flop, LiveBytes(weights) as live:
