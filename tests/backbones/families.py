@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import Kandinsky5I2VPipeline
+from diffusers import HunyuanVideo15ImageToVideoPipeline, Kandinsky5I2VPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
+from tests.tiny_hunyuan import tiny_hunyuan
 from tests.tiny_kandinsky import tiny_kandinsky
-from vdmfewshot.backbones import Backbone, Kandinsky5
+from vdmfewshot.backbones import Backbone, HunyuanVideo15, Kandinsky5
 from vdmfewshot.clips.clip import to_frame
 
 Tensors = dict[str, torch.Tensor]
@@ -116,6 +117,20 @@ def kandinsky_certain(backbone: Any) -> None:
     last.bias[len(last.bias) // 2 :] = -60
 
 
+def hunyuan(
+    stock: Any, image: Image.Image, frames: int, guidance: float, generator: Any, embeds: Tensors
+) -> torch.Tensor:
+    stock.guider = stock.guider.new(guidance_scale=guidance)
+    video: torch.Tensor = stock(
+        image=image, num_frames=frames, num_inference_steps=3, generator=generator, output_type="pt", **embeds
+    ).frames
+    return video
+
+
+def hunyuan_noised(backbone: Any, kwargs: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    return kwargs["hidden_states"][:, : backbone.vae.config.latent_channels].transpose(1, 2), kwargs["timestep"]
+
+
 FAMILIES: dict[str, Family] = {
     "kandinsky": Family(
         backbone=Kandinsky5,
@@ -126,6 +141,16 @@ FAMILIES: dict[str, Family] = {
         stock=kandinsky,
         noised=kandinsky_noised,
         certain=kandinsky_certain,
+        nothing=("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
+    ),
+    "hunyuan": Family(
+        backbone=HunyuanVideo15,
+        pipeline=HunyuanVideo15ImageToVideoPipeline,
+        make=tiny_hunyuan,
+        size=(32, 64),
+        frames=(5, 9),
+        stock=hunyuan,
+        noised=hunyuan_noised,
         nothing=("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
     ),
 }

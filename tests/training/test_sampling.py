@@ -14,7 +14,7 @@ from PIL import Image
 
 from tests.tiny_training import adapter_weights, make_data, make_module, make_trainer
 from vdmfewshot.backbones import CogVideoX
-from vdmfewshot.backbones.base import fingerprint
+from vdmfewshot.backbones.checkpoint import fingerprint
 from vdmfewshot.callbacks.visuals import Visuals
 from vdmfewshot.clips.clip import ClipBatch, to_frame, to_image
 from vdmfewshot.clips.rng import named_generator

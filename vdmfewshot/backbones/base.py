@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -14,7 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vdmfewshot.backbones.checkpoint import Checkpoint, cast
+from vdmfewshot.backbones.checkpoint import Checkpoint, cast, fingerprint
 from vdmfewshot.backbones.objective import Objective
 from vdmfewshot.backbones.posterior import PosteriorMemory
 from vdmfewshot.budget import memory
@@ -76,7 +74,9 @@ class Backbone(nn.Module, ABC):
     repeated_blocks: tuple[str, ...] = ()
     #: leading latent frames that are the input image itself: kept clean, not generated and not part of the loss
     given_latents: int = 0
-    #: what ``from_pretrained`` and ``load_lora_weights`` of the stock pipeline must be told to give what we give
+    #: what of the stock pipeline loads adapters
+    lora_loader: str = "load_lora_weights"
+    #: what ``from_pretrained`` and that loader of the stock pipeline must be told to give what we give
     pipeline_kwargs: Mapping[str, Any] = MappingProxyType({})
     lora_kwargs: Mapping[str, Any] = MappingProxyType({})
 
@@ -282,20 +282,3 @@ class Backbone(nn.Module, ABC):
         video = frames.to(self.vae.dtype).permute(0, 2, 1, 3, 4)
         decoded: Tensor = self.vae.decode(self.vae.encode(video).latent_dist.mode()).sample
         return decoded.permute(0, 2, 1, 3, 4).float().clamp(-1, 1)
-
-
-def fingerprint(model: nn.Module, config: dict[str, Any]) -> str:
-    """Name weights by content: SHA-256 (16 hex digits) of config and of 16 values of every tensor, as bf16.
-
-    Independent of file layout and of whether the model was loaded in fp32 or bf16, and quick for billions of weights.
-    """
-    plain = {k: v for k, v in config.items() if not k.startswith("_")}
-    digest = hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-        if not tensor.is_meta:
-            flat = tensor.detach().flatten()
-            stride = max(1, flat.numel() // 16)
-            values = flat[::stride][:16].to("cpu", torch.bfloat16).float()
-            digest.update(values.numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import diffusers
 import torch
+from torch import nn
 
 #: name of the model that ships with this package
 EMBEDDED = "embedded"
@@ -151,7 +152,13 @@ class PipelineConfig(diffusers.ConfigMixin):  # type: ignore[misc]
     config_name = "model_index.json"
 
 
-READERS: dict[str, Any] = {"scheduler": SchedulerConfig, "pipeline": PipelineConfig}
+class GuiderConfig(diffusers.ConfigMixin):  # type: ignore[misc]
+    """Reads a guider's configuration from the hub without its class."""
+
+    config_name = "guider_config.json"
+
+
+READERS: dict[str, Any] = {"scheduler": SchedulerConfig, "pipeline": PipelineConfig, "guider": GuiderConfig}
 
 
 def cast(model: Any, dtype: torch.dtype) -> Any:
@@ -196,3 +203,20 @@ def check_fixed_shift(checkpoint: Checkpoint, whose: str) -> None:
     """
     if checkpoint.config("scheduler").get("use_dynamic_shifting"):
         raise ValueError(f"scheduler.use_dynamic_shifting must be False for {whose}, got True in {checkpoint.path!r}")
+
+
+def fingerprint(model: nn.Module, config: dict[str, Any]) -> str:
+    """Name weights by content: SHA-256 (16 hex digits) of config and of 16 values of every tensor, as bf16.
+
+    Independent of file layout and of whether the model was loaded in fp32 or bf16, and quick for billions of weights.
+    """
+    plain = {k: v for k, v in config.items() if not k.startswith("_")}
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}".encode())
+        if not tensor.is_meta:
+            flat = tensor.detach().flatten()
+            stride = max(1, flat.numel() // 16)
+            values = flat[::stride][:16].to("cpu", torch.bfloat16).float()
+            digest.update(values.numpy().tobytes())
+    return digest.hexdigest()[:16]

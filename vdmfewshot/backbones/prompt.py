@@ -47,7 +47,8 @@ def prompt_embeds(
             raise ValueError(f"prompt must be '' for {checkpoint.path!r}, which has no text encoder, got {prompt!r}")
         tensors: dict[str, Tensor] = load_file(shipped)
         for name in [name for name in tensors if name.startswith("prompt_embeds")]:
-            tensors.setdefault(f"negative_{name}", torch.zeros_like(tensors[name]))
+            default = tensors[name] if "mask" in name else torch.zeros_like(tensors[name])
+            tensors.setdefault(f"negative_{name}", default)
         return tensors
     if not checkpoint.has_weights:
         empty = {name: torch.empty(1, *shape, device="meta") for name, shape in shapes.items()}
@@ -67,7 +68,9 @@ def _cache_file(checkpoint: Checkpoint, prompt: str, length: int, encode: Prompt
     return cache_home() / "prompts" / f"{hashlib.sha256(repr(key).encode()).hexdigest()}.safetensors"
 
 
-def text_pipeline(checkpoint: Checkpoint, cls: Any, models: Mapping[str, Any], tokenizers: Mapping[str, Any]) -> Any:
+def text_pipeline(
+    checkpoint: Checkpoint, cls: Any, models: Mapping[str, Any], tokenizers: Mapping[str, Any], **others: Any
+) -> Any:
     """A stock pipeline of a checkpoint that can encode prompts and nothing else, in bf16.
 
     Args:
@@ -75,9 +78,10 @@ def text_pipeline(checkpoint: Checkpoint, cls: Any, models: Mapping[str, Any], t
         cls: diffusers pipeline class.
         models: classes of transformers by the pipeline's own names.
         tokenizers: likewise.
+        others: parts that its constructor needs.
     """
     where: dict[str, Any] = {"revision": checkpoint.revision}
-    parts: dict[str, Any] = dict.fromkeys(inspect.signature(cls).parameters)
+    parts: dict[str, Any] = dict.fromkeys(inspect.signature(cls).parameters) | others
     parts |= {part: checkpoint.model(model, part, torch.bfloat16) for part, model in models.items()}
     for part, tokenizer in tokenizers.items():
         parts[part] = tokenizer.from_pretrained(checkpoint.location, subfolder=part, **where)

@@ -12,7 +12,8 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from PIL import Image
 from torch import Tensor
 
-from vdmfewshot.backbones.base import Backbone, Latents, fingerprint
+from vdmfewshot.backbones.base import Backbone, Latents
+from vdmfewshot.backbones.checkpoint import fingerprint
 from vdmfewshot.backbones.objective import FlowMatching
 from vdmfewshot.backbones.prompt import prompt_embeds
 from vdmfewshot.backbones.umt5 import LENGTH, umt5

@@ -8,10 +8,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.loaders import LTXVideoLoraLoaderMixin
 from safetensors.torch import save_file
 
 from vdmfewshot.budget.memory import upcast
@@ -34,7 +36,7 @@ def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manife
     Args:
         folder: replaced as a whole if it exists.
         model: the adapted denoiser.
-        pipeline_class: diffusers pipeline whose ``save_lora_weights`` defines the format.
+        pipeline_class: diffusers pipeline that the adapter is for; its ``save_lora_weights`` writes, where it has one.
         manifest: completed with the checksum of the weights.
 
     Returns:
@@ -44,9 +46,9 @@ def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manife
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         state, config = adapter_state(model), peft_config(model)
-        pipeline_class.save_lora_weights(
-            temporary, transformer_lora_layers=state, transformer_lora_adapter_metadata=config
-        )
+        # Some pipelines have no adapters, and their networks do; one format serves all transformers.
+        writer = pipeline_class if hasattr(pipeline_class, "save_lora_weights") else LTXVideoLoraLoaderMixin
+        writer.save_lora_weights(temporary, transformer_lora_layers=state, transformer_lora_adapter_metadata=config)
         save_file({f"base_model.model.{k}": v for k, v in state.items()}, temporary / PEFT_FILE, {"format": "pt"})
         written = dict(config, base_model_name_or_path=manifest.backbone["path"])
         (temporary / "adapter_config.json").write_text(json.dumps(written, indent=2, sort_keys=True))
@@ -90,7 +92,7 @@ It continues an input image with its answer, drawn by `{manifest.codec["name"]}`
 
 ```python
 pipeline = {backbone["pipeline"]}.from_pretrained("{backbone["path"]}"{extra["pipeline_kwargs"]})
-pipeline.load_lora_weights("this folder"{extra["lora_kwargs"]})
+pipeline.{backbone.get("lora_loader", "load_lora_weights")}("this folder"{extra["lora_kwargs"]})
 ```
 """
 
@@ -115,7 +117,7 @@ def verify_export(folder: Path, backbone: Any) -> float:
     model.eval()  # dropout would make every output another one
     trained = backbone.probe()
     upcast(model)
-    backbone.pipeline.load_lora_weights(folder, adapter_name=name, **backbone.lora_kwargs)
+    attrgetter(backbone.lora_loader)(backbone.pipeline)(folder, adapter_name=name, **backbone.lora_kwargs)
     try:
         model.set_adapter(name)
         reloaded = backbone.probe()

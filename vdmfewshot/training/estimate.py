@@ -22,6 +22,7 @@ from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.skeleton import depth, skeleton
 from vdmfewshot.budget.cost import Cost, Denoiser
 from vdmfewshot.budget.live_bytes import LiveBytes
+from vdmfewshot.budget.valueless import Valueless
 from vdmfewshot.lora.adapters import LoraArgs, inject
 
 ATEN = torch.ops.aten
@@ -143,7 +144,7 @@ def _train(backbone: Backbone, latents: Latents, step: _Step) -> tuple[Denoiser,
     with mode, flop, LiveBytes(weights) as live:
         t = torch.tensor([500.0] * step.batch_size, device=step.device)
         x_t, condition = _inputs(latents, step.batch_size, step.device)
-        with step.precision:
+        with step.precision, Valueless():
             prediction = backbone.denoise(x_t, t, condition)
             loss = prediction.float().square().mean()
         forward, activations = flop.get_total_flops(), live.alive

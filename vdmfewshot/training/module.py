@@ -206,6 +206,7 @@ class FewShotModule(LightningModule):
                 "family": type(backbone).__name__,
                 "pipeline": backbone.pipeline_class.__name__,
                 "pipeline_kwargs": dict(backbone.pipeline_kwargs),
+                "lora_loader": backbone.lora_loader,
                 "lora_kwargs": dict(backbone.lora_kwargs),
                 "fingerprint": self._base,
             },
