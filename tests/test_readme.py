@@ -151,7 +151,7 @@ def test_the_readme_is_short() -> None:
 
 
 def test_files_named_for_contributors_exist() -> None:
-    """Those of the invented examples (depth, hunyuan) excepted."""
+    """Those of the invented examples (depth, mochi) excepted."""
     text = (ROOT / "CONTRIBUTING.md").read_text()
     for file in re.findall(r"`((?:vdmfewshot|tests|experiments)/[\w/.-]+\.(?:py|yaml))`", text):
-        assert (ROOT / file).exists() != ("depth" in file or "hunyuan" in file), file
+        assert (ROOT / file).exists() != ("depth" in file or "mochi" in file), file
