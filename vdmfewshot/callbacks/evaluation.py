@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -54,7 +55,16 @@ def decoder(data: TaskData) -> Decoder:
     return own or (lambda frame, pair: data.codec.decode(frame, data.box(pair)))
 
 
-def score_clips(metric: TaskMetric, decode: Decoder, clips: Tensor | None, pair: Pair) -> dict[str, Any]:
+def decoders(data: TaskData, views: int, attempts: int) -> list[Decoder]:
+    """The decoder of each attempt at a query that was asked in several versions, as many times each, see ``views``."""
+    plain: Any = decoder(data)
+    numbers = [attempt * views // attempts for attempt in range(attempts)]
+    return [functools.partial(plain, view=view) if view else plain for view in numbers]
+
+
+def score_clips(
+    metric: TaskMetric, decode: Decoder | Sequence[Decoder], clips: Tensor | None, pair: Pair
+) -> dict[str, Any]:
     """Decode the last frame of K attempts and compare them with the truth.
 
     An attempt that holds a non-finite value is no attempt. Whatever happens, the sample gets a record: without a usable
@@ -62,16 +72,17 @@ def score_clips(metric: TaskMetric, decode: Decoder, clips: Tensor | None, pair:
 
     Args:
         metric: measures.
-        decode: reads a label from a frame.
+        decode: reads a label from a frame; one for each attempt, or one for all.
         clips: (K, F', 3, H, W) in [-1, 1]; ``None`` if there is no prediction.
         pair: input and truth.
     """
     clips = torch.zeros(0, 1, 3, 1, 1) if clips is None else clips.detach().float().cpu()
-    finite = [clip for clip in clips if bool(torch.isfinite(clip).all())]
+    each = decode if isinstance(decode, Sequence) else [decode] * len(clips)
+    finite = [(read, clip) for read, clip in zip(each, clips, strict=True) if bool(torch.isfinite(clip).all())]
     failure = "non-finite values in the generated clip" if len(finite) < len(clips) else None
     attempts: list[Decoded[Any]] = []
     try:
-        attempts = [decode(to_image(clip[-1]), pair) for clip in finite]
+        attempts = [read(to_image(clip[-1]), pair) for read, clip in finite]
         measured = metric.measure(attempts, pair)
     except Exception as error:
         failure, attempts = f"{type(error).__name__}: {error}", []

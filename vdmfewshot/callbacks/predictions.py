@@ -11,7 +11,7 @@ import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 
-from vdmfewshot.callbacks.evaluation import decoder, gather, run_folder, tasks_of
+from vdmfewshot.callbacks.evaluation import decoders, gather, run_folder, tasks_of
 from vdmfewshot.clips.clip import ClipBatch, to_image
 from vdmfewshot.codecs.base import Decoded
 
@@ -46,12 +46,13 @@ class Predictions(Callback):
         tasks = tasks_of(trainer)
         for name, part in outputs.by_task().items():
             assert part.generated is not None
-            decode, folder = decoder(tasks[name]), self._folder / name
+            readers = decoders(tasks[name], part.views, part.generated.shape[1])
+            folder = self._folder / name
             folder.mkdir(exist_ok=True)
             for pair, attempts in zip(part.pairs, part.generated, strict=True):
                 frames = [to_image(clip[-1]) for clip in attempts]
                 save_png(folder / f"{pair.key}.frame.png", frames[0].round().astype(np.uint8))
-                answers = [save_label(folder, pair.key, i, decode(frame, pair)) for i, frame in enumerate(frames)]
+                answers = [save_label(folder, pair.key, i, readers[i](frame, pair)) for i, frame in enumerate(frames)]
                 row = {"key": pair.key, "attempts": answers}
                 self._rows.append({"task": name, **row} if name else row)
 

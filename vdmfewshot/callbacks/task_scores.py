@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
-from vdmfewshot.callbacks.evaluation import TaskData, decoder, gather, score_clips
+from vdmfewshot.callbacks.evaluation import TaskData, decoders, gather, score_clips
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.clips.clip import ClipBatch, Pair, to_image
 from vdmfewshot.metrics.base import TaskMetric
@@ -116,13 +116,14 @@ class TaskScores:
 
     def add(self, batch: ClipBatch, backbone: Any, save_images: bool) -> None:
         """Score a batch, whose ``generated`` may be missing, and measure its references."""
-        metric, decode = self.data.make_metric(), decoder(self.data)
+        metric = self.data.make_metric()
         for i, pair in enumerate(batch.pairs):
             if pair.target is None or pair.key in self._failures:
                 continue
             self._failures[pair.key] = {"key": pair.key, "attempts": 0, **metric.measure([], pair)}
             clips = None if batch.generated is None else batch.generated[i]
-            self._writer.append(score_clips(metric, decode, clips, pair))
+            readers = decoders(self.data, batch.views, 0 if clips is None else len(clips))
+            self._writer.append(score_clips(metric, readers, clips, pair))
             if save_images and clips is not None:
                 self._save_frames(pair, clips)
         self.references.add(batch, self.data, backbone, metric)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from vdmfewshot.callbacks.draw import Artist, artist_for, compare_images, draw_image
-from vdmfewshot.callbacks.evaluation import TaskData, decoder, run_folder, score_clips, tasks_of
+from vdmfewshot.callbacks.evaluation import TaskData, decoders, run_folder, score_clips, tasks_of
 from vdmfewshot.callbacks.panel import Row, panel, save_gif
 from vdmfewshot.clips.clip import ClipBatch, Pair, to_image
 from vdmfewshot.clips.rng import named_generator
@@ -25,12 +25,16 @@ HEADINGS = ("input", "generated", "decoded", "truth")
 
 @dataclass(frozen=True)
 class Sample:
-    """A query and its task in a stack, its K attempts (K, F', 3, H, W), the first one's clip (F, 3, H, W); on CPU."""
+    """A query and its task in a stack, its K attempts (K, F', 3, H, W), the first one's clip (F, 3, H, W); on CPU.
+
+    ``views`` is the number of versions in which it was asked.
+    """
 
     pair: Pair
     clips: Tensor
     clip: Tensor
     task: str = ""
+    views: int = 1
 
 
 class Visuals(Callback):
@@ -93,7 +97,8 @@ class Visuals(Callback):
         for i, (pair, clips, task) in enumerate(zip(outputs.pairs, outputs.generated, outputs.tasks, strict=True)):
             if len(self._samples) < self.max_samples and (task, pair.key) not in known:
                 clip = whole_clip(module, outputs, i)
-                self._samples.append(Sample(pair, clips.detach().float().cpu(), clip.detach().float().cpu(), task))
+                shown = (clips.detach().float().cpu(), clip.detach().float().cpu())
+                self._samples.append(Sample(pair, *shown, task, outputs.views))
 
     def _publish(self, stage: Literal["val", "test"], trainer: Trainer) -> None:
         folder = run_folder(trainer) / "pictures" / stage  # on every rank: it is broadcast
@@ -156,14 +161,14 @@ def row(sample: Sample, data: TaskData, metric: TaskMetric, artist: Artist) -> R
 
 
 def _full_row(sample: Sample, data: TaskData, metric: TaskMetric, artist: Artist) -> Row:
-    pair, decode = sample.pair, decoder(data)
+    pair, readers = sample.pair, decoders(data, sample.views, len(sample.clips))
     frame = to_image(sample.clips[0, -1])
-    decoded = decode(frame, pair)
+    decoded = readers[0](frame, pair)
     first = (pair.image, draw_image(frame), artist.draw(decoded.label, pair.image))
     title = f"{pair.key}   confidence {decoded.confidence:.2f}"
     if pair.target is None:
         return Row(title, (*first, None, None))
-    record = score_clips(metric, decode, sample.clips, pair)
+    record = score_clips(metric, readers, sample.clips, pair)
     score = recompute([record], metric)[metric.main]
     failure = f"   failure: {record['failure']}" if record["failure"] else ""
     truth = artist.draw(pair.target, pair.image)

@@ -83,6 +83,7 @@ class ClipBatch:
             frame.
         latents: (B, K, T, C, h, w) what ``generated`` was decoded from; ``None`` before prediction.
         tasks: B names of tasks in a stack of several; "" each where there is only one.
+        views: versions in which each query was asked; the first K / views attempts are at the query itself.
     """
 
     frames: Tensor
@@ -92,6 +93,7 @@ class ClipBatch:
     generated: Tensor | None = None
     latents: Tensor | None = None
     tasks: tuple[str, ...] = ()
+    views: int = 1
 
     def __post_init__(self) -> None:
         """Check shapes once, where the batch is made.
@@ -139,6 +141,7 @@ class ClipBatch:
             generated=None if self.generated is None else self.generated[rows],
             latents=None if self.latents is None else self.latents[rows],
             tasks=tuple(self.tasks[i] for i in rows),
+            views=self.views,
         )
 
 

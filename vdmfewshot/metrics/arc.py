@@ -35,6 +35,7 @@ class ArcMetric(SumMetric):
 
     Args:
         max_attempts: answers allowed; 2 for ARC-AGI, 3 for ConceptARC.
+        more: statistics that a subclass adds.
 
     Raises:
         ValueError: if ``max_attempts`` < 1.
@@ -44,10 +45,10 @@ class ArcMetric(SumMetric):
     #: per input [hash of the task's name, rank of the truth among the answers], flattened
     tasks: list[Tensor]
 
-    def __init__(self, max_attempts: int = 2) -> None:
+    def __init__(self, max_attempts: int = 2, more: int = 0) -> None:
         if max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, got {max_attempts}")
-        super().__init__(size=max_attempts + 4)
+        super().__init__(size=max_attempts + 4 + more)
         self.max_attempts = max_attempts
         self.main = f"pass@{max_attempts}"
         self.proportions = frozenset({*(f"pass@{k}" for k in self._ks), "oracle@k", "size_accuracy"})
@@ -76,6 +77,9 @@ class ArcMetric(SumMetric):
             "cell_accuracy": float((answers[0][0] == truth).mean()) if same_size else 0.0,
             "answers": [answer.tolist() for answer, _ in answers[: self.max_attempts]],
             "votes": [votes for _, votes in answers],
+            "right": [
+                np.array_equal(label, truth) for label in map(as_grid, (a.label for a in attempts)) if label is not None
+            ],
             "failure": None if answers else "no attempt drew a grid",
         }
 

@@ -17,6 +17,7 @@ from vdmfewshot.backbones.objective import draw_noise, loss_per_sample
 from vdmfewshot.clips.clip import ClipBatch
 from vdmfewshot.clips.rng import derive_seed, named_generator, run_seed
 from vdmfewshot.clips.transition import still_frames
+from vdmfewshot.data import views
 from vdmfewshot.lora import adapters
 from vdmfewshot.lora.adapters import LoraArgs, Manifest
 from vdmfewshot.training.cache import LatentCache
@@ -76,6 +77,7 @@ class FewShotModule(LightningModule):
             adapters.require_adapter(self.adapter)
         if self._datamodule is not None:
             self.backbone.check_clip(*self._datamodule.clip_shape)
+            views.check(self._datamodule, self.sampling.views)
 
     def configure_model(self) -> None:
         """Read the frozen weights, inject the adapter, fill it if a folder was named. Idempotent."""
@@ -165,20 +167,24 @@ class FewShotModule(LightningModule):
         return self.generate(batch)
 
     def generate(self, batch: ClipBatch) -> ClipBatch:
-        """K attempts per query; noise depends on (seed, key, attempt) alone, not on batch, worker or rank."""
-        attempts, data = self.sampling.attempts, self._datamodule
+        """K attempts per query; noise depends on (seed, key, attempt) alone, not on batch, worker or rank.
+
+        K is the number of views times that of attempts, those at the query itself first.
+        """
+        data, asked = self._datamodule, self.sampling.views
+        attempts = self.sampling.attempts * asked
         generators = [
             named_generator(run_seed(self.seed), "generate", pair.key, attempt)
             for pair in batch.pairs
             for attempt in range(attempts)
         ]
-        images = batch.first_frame.repeat_interleave(attempts, 0)
+        images = views.first_frames(data, batch, asked).repeat_interleave(self.sampling.attempts, 0)
         num_frames = data.clip_shape[0]
         still = still_frames(num_frames, data.transition)
         announce = self._announcer([task for task in batch.tasks for _ in range(attempts)])
         drawn = sample_clips(self.backbone, images, num_frames, generators, self.sampling, still, announce)
         latents, generated = (x.reshape(len(batch), attempts, *x.shape[1:]) for x in drawn)
-        return replace(batch, generated=generated, latents=latents)
+        return replace(batch, generated=generated, latents=latents, views=asked)
 
     def _announcer(self, tasks: Sequence[str]) -> Callable[[slice], None]:
         """What is done before some of the samples, whose tasks these are, are generated; nothing for one adapter."""

@@ -26,7 +26,10 @@ class SamplingArgs:
         steps: denoising steps; default: those of the quality.
         guidance: classifier-free guidance scale; 1 is off and halves the cost; default: that of the quality.
         attempts: predictions per query, each from its own noise (K of pass@k).
-        max_batch: samples in one call, queries of a batch times attempts; less needs less memory.
+        views: versions of each query that are asked, the query itself first, where the data module has some: an ARC
+            input under symmetries or other colours (``data.augmentation``). Each gets all attempts, and the answers,
+            turned back, are voted on together. Right only for rules that hold in every version.
+        max_batch: samples in one call, queries of a batch times views and attempts; less needs less memory.
         merge: add the adapter to a copy of the weights that it adapts while generating: faster, equal to rounding.
             Quantised, sharded and offloaded weights are left alone.
         decode: what of a clip is decoded: the last frame, from the last latent alone where the family can and the clip
@@ -38,6 +41,7 @@ class SamplingArgs:
     steps: int | None = None
     guidance: float | None = None
     attempts: int = 1
+    views: int = 1
     max_batch: int = 16
     merge: bool = True
     decode: Literal["last", "clip"] = "last"
@@ -48,7 +52,7 @@ class SamplingArgs:
         Raises:
             ValueError: naming rule and value.
         """
-        for name in ("num_inference_steps", "attempts", "max_batch"):
+        for name in ("num_inference_steps", "attempts", "views", "max_batch"):
             if getattr(self, name) < 1:
                 option = "steps" if name == "num_inference_steps" else name
                 raise ValueError(f"sampling.{option} must be at least 1, got {getattr(self, name)}")

@@ -13,6 +13,7 @@ from torch import Tensor, nn, optim
 
 from vdmfewshot.clips.clip import ClipBatch
 from vdmfewshot.clips.rng import derive_seed, run_seed
+from vdmfewshot.data import views
 from vdmfewshot.lora import adapters
 from vdmfewshot.lora.adapters import Manifest
 from vdmfewshot.lora.stacking import Stack
@@ -52,6 +53,7 @@ class StackedModule(FewShotModule):
         for folder in self._folders.values():
             adapters.require_adapter(folder)
         self.backbone.check_clip(*self._datamodule.clip_shape)
+        views.check(self._datamodule, self.sampling.views)
         optimizer = self.optimizer([nn.Parameter(torch.zeros(1, 1, 1))])
         if not isinstance(optimizer, ELEMENTWISE):
             raise ValueError(
