@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmfewshot.codecs.palette import ARC_PALETTE
-from vdmfewshot.metrics import ArcMetric, ImageMetric, PoseMetric, SegmentationMetric, TaskMetric
+from vdmfewshot.codecs.palette import ARC_16_PALETTE
+from vdmfewshot.metrics import ArcMetric, ImageMetric, PoseMetric, RouteMetric, SegmentationMetric, TaskMetric
 from vdmfewshot.metrics.segmentation import IGNORE, contour
 
 Picture = NDArray[np.uint8]
@@ -63,9 +63,9 @@ def artist_for(metric: TaskMetric) -> Artist | None:
             Artist(lambda label, _: draw_label_map(label), compare_label_maps, "blue extra, orange missed"),
         ),
         (PoseMetric, Artist(draw_keypoints, compare_keypoints, "orange shift, blue missed")),
-        (
-            ArcMetric,
-            Artist(lambda x, _: draw_grid(x), lambda x, truth, _: compare_grids(x, truth), "orange wrong, blue size"),
+        *(
+            (kind, Artist(lambda x, _: draw_grid(x), lambda x, y, _: compare_grids(x, y), "orange wrong, blue size"))
+            for kind in (ArcMetric, RouteMetric)
         ),
         (
             ImageMetric,
@@ -134,7 +134,7 @@ def compare_keypoints(points: NDArray[Any], truth: NDArray[Any], image: Picture)
 
 def draw_grid(grid: Any) -> Picture:
     """(h, w) values 0-9 in the standard ARC colours, cells parted by thin grey lines."""
-    return _cells(np.array(ARC_PALETTE, dtype=np.uint8)[np.asarray(grid, dtype=np.int64) % len(ARC_PALETTE)])
+    return _cells(np.array(ARC_16_PALETTE, dtype=np.uint8)[np.asarray(grid, dtype=np.int64) % len(ARC_16_PALETTE)])
 
 
 def compare_grids(grid: Any, truth: Any) -> Picture:
