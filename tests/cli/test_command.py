@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tests.runs import options, run
 from vdmfewshot import __version__
 from vdmfewshot.backbones import CogVideoX
-from vdmfewshot.cli import command as cli
+from vdmfewshot.cli import front
 from vdmfewshot.cli.command import main
 from vdmfewshot.cli.report import read_runs
 from vdmfewshot.training.module import FewShotModule
@@ -178,26 +178,7 @@ def test_nothing_trained_is_refused(verb: str, args: list[str]) -> None:
         main([verb, *args])
 
 
-# -- help -----------------------------------------------------------------------------------------------------------
-
-
-def test_help_lists_verbs_and_first_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main(["--help"])
-    assert stop.value.code == 0
-    text = capsys.readouterr().out
-    for word in ("adapt", "fit", "validate", "test", "predict", "vdmfewshot adapt -c experiments/nuclei.yaml"):
-        assert word in text
-
-
-@pytest.mark.parametrize("verb", ["adapt", "fit", "validate", "test", "predict"])
-def test_every_verb_explains_its_options(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        main([verb, "--help"])
-    assert stop.value.code == 0
-    text = capsys.readouterr().out
-    for word in ("--config", "--model", "--data", "--trainer.max_steps", "--name", "--ckpt_path"):
-        assert word in text
+# -- from a shell ---------------------------------------------------------------------------------------------------
 
 
 def test_module_and_version_from_a_shell(tmp_path: Path) -> None:
@@ -236,7 +217,7 @@ def test_a_terminated_run_is_no_success(args: list[str], work: Path, monkeypatch
     monkeypatch.setattr(FewShotModule, "training_step", terminate)
     monkeypatch.setattr(sys, "argv", ["vdmfewshot", "adapt", *args, "--trainer.max_steps=4", "--name", "terminated"])
     with pytest.raises(SystemExit) as stop:
-        cli.run()
+        front.run()
     assert stop.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == handler
     assert not list((work / "runs/terminated").rglob("scores.json"))

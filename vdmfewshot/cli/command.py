@@ -5,10 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import signal
-import sys
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from pydoc import locate
 from typing import Any, TypeVar
@@ -20,16 +18,14 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vdmfewshot.callbacks.config import SaveRunConfig
 from vdmfewshot.callbacks.default import DEFAULT
+from vdmfewshot.cli import front
 from vdmfewshot.cli.allowlist import check_classes, read_safely
-from vdmfewshot.cli.errors import PACKAGE, plain_errors
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
-from vdmfewshot.cli.verbs import find_verb, table
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.training.checkpoint import verify
 from vdmfewshot.training.defaults import TRAINER
 from vdmfewshot.training.module import UNTRAINED, FewShotModule
-from vdmfewshot.training.quiet import quiet
 from vdmfewshot.training.stacked_module import StackedModule
 from vdmfewshot.training.trainer import FewShotTrainer, native_precision
 
@@ -45,15 +41,6 @@ def import_rooms(*rooms: str) -> None:
 import_rooms("backbones", "callbacks", "data")
 
 CLI = TypeVar("CLI", bound="FewShotCLI")
-DESCRIPTION = f"""Adapt a frozen video diffusion model to a vision task from 1-30 labelled examples.
-
-A first run: vdmfewshot adapt -c experiments/nuclei.yaml
-Your pictures: vdmfewshot adapt --data PairsDataModule --data.root FOLDER --data.shots 4 (FOLDER/input, FOLDER/target)
-Hundreds of tasks: vdmfewshot fleet -c experiments/arc-fleet.yaml
-Compare runs: vdmfewshot report runs
-
-All verbs:
-{table()}"""
 DEFAULTS: dict[str, Any] = {
     "model": {
         "class_path": "vdmfewshot.training.module.FewShotModule",
@@ -182,21 +169,7 @@ class FewShotCLI(LightningCLI):
         return str(self._sub.data.class_path).rpartition(".")[2].removesuffix("DataModule").lower()
 
 
-def find_configs(args: Sequence[str]) -> list[str]:
-    """Replace configuration files that do not exist here by those of the installed package of the same name.
-
-    ``tasks/hitori`` is short for ``experiments/tasks/hitori.yaml``.
-    """
-    found = list(args)
-    for i, (flag, value) in enumerate(pairwise(args)):
-        if flag in ("-c", "--config") and not Path(value).is_file():
-            names = (value, f"experiments/{value}.yaml")
-            files = [root / name for root in (PACKAGE, PACKAGE.parent) for name in names if (root / name).is_file()]
-            found[i + 1] = str(files[0]) if files else value
-    return found
-
-
-def main(args: ArgsType = None) -> FewShotCLI | None:
+def main(args: ArgsType = None) -> Any:
     """Run the command line.
 
     Args:
@@ -204,28 +177,21 @@ def main(args: ArgsType = None) -> FewShotCLI | None:
             are printed.
 
     Returns:
-        The CLI object with ``trainer``, ``model`` and ``datamodule``; ``None`` for verbs without a trainer.
+        What the verb returns: of ``adapt``, ``fit``, ``validate``, ``test`` and ``predict`` the CLI object with
+        ``trainer``, ``model`` and ``datamodule``.
     """
-    with quiet():
-        if args is not None:
-            return _run(args)
-        sys.argv[1:] = find_configs(sys.argv[1:])
-        with plain_errors():
-            return _run(None)
-
-
-def _run(args: ArgsType) -> FewShotCLI | None:
-    argv = sys.argv[1:] if args is None else args
-    name, *rest = argv if isinstance(argv, list) and argv else [""]
-    verb = find_verb(name)
-    if verb is None:
-        return make_cli(args, FewShotCLI)
-    result = verb.load()(find_configs(rest))
-    return result if isinstance(result, FewShotCLI) else None
+    if args is None:
+        return front.run()
+    if isinstance(args, list):
+        return front.main(args)
+    return make_cli(args, FewShotCLI)
 
 
 def _lightning_verb(name: str, args: Sequence[str]) -> FewShotCLI:
-    return make_cli([name, *args], FewShotCLI)
+    try:
+        return make_cli([name, *args], FewShotCLI)
+    except SIGTERMException:  # Lightning's has no status, which a shell would take for success
+        raise SystemExit(128 + signal.SIGTERM) from None
 
 
 adapt, fit, validate, test, predict = (
@@ -244,14 +210,6 @@ def make_cli(args: ArgsType, kind: type[CLI]) -> CLI:
         seed_everything_default=0,
         auto_configure_optimizers=False,
         save_config_callback=SaveRunConfig,
-        parser_kwargs={"description": DESCRIPTION, "prog": "vdmfewshot", "formatter_class": HelpFormatter},
-        args=find_configs(args) if isinstance(args, list) else args,
+        parser_kwargs={"prog": "vdmfewshot", "formatter_class": HelpFormatter},
+        args=args,
     )
-
-
-def run() -> None:
-    """Console script: ``main`` without its result, which a shell would take for a failure."""
-    try:
-        main()
-    except SIGTERMException:  # Lightning's has no status, which a shell would take for success
-        raise SystemExit(128 + signal.SIGTERM) from None

@@ -1,14 +1,55 @@
-"""Mistakes of the user as one message; imports nothing, so that verbs without torch can use it."""
+"""Mistakes of the user: one message, never a traceback, and what was meant instead."""
 
 from __future__ import annotations
 
+import difflib
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
+
+
+class Mistake(ValueError):
+    """A command line or configuration that cannot mean anything.
+
+    Args:
+        message: rule, value and remedy.
+        see: the command whose help says more.
+    """
+
+    def __init__(self, message: str, see: str = "") -> None:
+        super().__init__(message)
+        self.see = see
+
+
+def nearest(word: str, known: Iterable[str], count: int = 2) -> list[str]:
+    """The known names that a word may be a misspelling of, the likeliest first; none if it resembles none."""
+    by_lower = {name.lower(): name for name in sorted(known)}
+    close = difflib.get_close_matches(word.lower(), by_lower, n=count, cutoff=0.6)
+    if not close:
+        return []
+    best = difflib.SequenceMatcher(None, word.lower(), close[0]).ratio()
+    # A clear winner stands alone; others are named only if they are nearly as near.
+    return [by_lower[n] for n in close if difflib.SequenceMatcher(None, word.lower(), n).ratio() > best - 0.05]
+
+
+def did_you_mean(word: str, known: Iterable[str], prefix: str = "", otherwise: bool = False) -> str:
+    """``; did you mean A or B?``, or nothing; ``otherwise`` lists what there is if nothing resembles the word."""
+    names = sorted(known)
+    near = nearest(word, names)
+    if near:
+        return f"; did you mean {' or '.join(prefix + name for name in near)}?"
+    return f"; there are {', '.join(prefix + name for name in names)}" if otherwise else ""
+
+
+def refuse(error: Exception, see: str = "") -> SystemExit:
+    """Print a mistake and return the exit that ends the process with status 2."""
+    lines = [f"error: {error}", *([f"see: {see} --help"] if see else [])]
+    sys.stderr.write("\n".join(lines) + "\n")
+    return SystemExit(2)
 
 
 @contextmanager
@@ -16,9 +57,10 @@ def plain_errors() -> Iterator[None]:
     """Show mistakes of the user, which our own code explains, as one message instead of a traceback."""
     try:
         yield
+    except Mistake as error:
+        raise refuse(error, error.see) from None
     except (ValueError, FileNotFoundError, FloatingPointError) as error:
         frames = traceback.extract_tb(error.__traceback__)
         if not frames or PACKAGE not in Path(frames[-1].filename).parents:
             raise
-        sys.stderr.write(f"error: {error}\n")
-        raise SystemExit(2) from None
+        raise refuse(error) from None

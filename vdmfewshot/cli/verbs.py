@@ -16,11 +16,15 @@ class Verb:
         name: the word.
         line: what it does, in one line of help.
         function: ``module:function``; the function gets the list of arguments after the verb.
+        more: whether it takes all options of ``adapt``, too.
+        own: whether only the verb itself knows what it takes.
     """
 
     name: str
     line: str
     function: str
+    more: bool = False
+    own: bool = False
 
     def load(self) -> Callable[[Sequence[str]], Any]:
         """Import the function."""
@@ -36,9 +40,10 @@ VERBS = (
     Verb("validate", "score an adapter or a checkpoint on validation pairs", "vdmfewshot.cli.command:validate"),
     Verb("test", "score an adapter or a checkpoint on test pairs", "vdmfewshot.cli.command:test"),
     Verb("predict", "answer queries, with or without targets", "vdmfewshot.cli.command:predict"),
+    Verb("list", "models, data and tasks that ship with the package", "vdmfewshot.cli.fragments:show"),
     Verb("report", "one table over runs", "vdmfewshot.cli.report:report"),
-    Verb("study", "run every point of a grid on every task, and report", "vdmfewshot.cli.study:study"),
-    Verb("fleet", "adapt for hundreds of tasks, stack after stack", "vdmfewshot.studies.fleet.run:fleet"),
+    Verb("study", "run every point of a grid on every task, and report", "vdmfewshot.cli.study:study", own=True),
+    Verb("fleet", "adapt for hundreds of tasks, stack after stack", "vdmfewshot.studies.fleet.run:fleet", more=True),
     Verb("evidence", "measure what pretraining is worth", "vdmfewshot.studies.evidence.run:evidence"),
 )
 

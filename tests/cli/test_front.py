@@ -1,0 +1,112 @@
+"""What answers without the libraries: each of these runs in one process, which must not import them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.test_report import write_scores
+from vdmfewshot import __version__
+from vdmfewshot.cli import front
+from vdmfewshot.cli.errors import Mistake
+from vdmfewshot.cli.verbs import VERBS, find_verb
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("torch", "lightning", "diffusers", "transformers", "peft", "jsonargparse")
+LIGHTNING_VERBS = ("adapt", "fit", "validate", "test", "predict")
+#: command lines, and a word of what they answer
+INSTANT = {
+    "": "Verbs:",
+    "--help": "vdmfewshot adapt -c nuclei",
+    "--version": __version__,
+    **{f"{verb.name} --help": "vdmfewshot" for verb in VERBS},
+    "adapt --help all": "--trainer.gradient_clip_val",
+    "adapt --help Scorer": "save_images",
+    "adapt --data.help ArcDataModule": "--data.task",
+    "list models": "ltx-video-2b",
+    "report runs": "version_0",
+    "adpat": "did you mean adapt?",
+    "adapt": "there are no data",
+    "adapt -c nowhere.yaml": "there is no such file",
+    "adapt -c nulcei": "did you mean nuclei?",
+    "adapt --data nulcei": "did you mean nuclei?",
+    "adapt --model ltx-video-2c": "did you mean ltx-video-2b?",
+    "adapt -c nuclei --data.shotz 3": "did you mean --data.shots?",
+    "adapt -c nuclei --data.shots many": "--data.shots must be a whole number",
+    "fleet -c arc-fleet --stak 3": "did you mean --stack?",
+    "evidence -c evidence --seds [1]": "did you mean --seeds?",
+}
+SCRIPT = """
+import contextlib, io, json, sys
+from vdmfewshot.cli.front import run
+answers = {}
+for line in json.loads(sys.argv[1]):
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told), contextlib.suppress(SystemExit):
+        run(line.split())
+    heavy = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
+    answers[line] = [told.getvalue(), heavy]
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[str]]]:
+    folder = tmp_path_factory.mktemp("front")
+    write_scores(folder / "runs" / "a" / "version_0", 1, 0.5)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", SCRIPT, json.dumps(list(INSTANT)), json.dumps(HEAVY)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+    told: dict[str, tuple[str, list[str]]] = json.loads(done.stdout)
+    return told
+
+
+@pytest.mark.parametrize("line", INSTANT)
+def test_is_answered_without_importing_the_libraries(line: str, answers: dict[str, tuple[str, list[str]]]) -> None:
+    text, heavy = answers[line]
+    assert INSTANT[line] in text
+    assert "Traceback" not in text
+    assert not heavy
+
+
+def test_a_mistake_is_one_message_with_status_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        front.run(["fit", "-c", "nuclei", "--trainer.max_stps", "3"])
+    assert stop.value.code == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told == [
+        "error: unknown option --trainer.max_stps; did you mean --trainer.max_steps?",
+        "see: vdmfewshot fit --help",
+    ]
+
+
+def test_the_verb_comes_first() -> None:
+    with pytest.raises(Mistake, match=r"a verb comes first: vdmfewshot adapt -c nuclei"):
+        front.main(["-c", "nuclei"])
+
+
+@pytest.mark.parametrize("verb", LIGHTNING_VERBS)
+def test_a_run_says_first_what_it_does(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    loaded = find_verb(verb)
+    assert loaded is not None
+    monkeypatch.setattr(type(loaded), "load", lambda self: lambda args: said.append(capsys.readouterr().err))
+    front.run([verb, "-c", "nuclei", "--data.shots", "3"])
+    (before,) = said
+    assert before.startswith(f"{verb}: MaskFolder sample:nuclei, embedded")
+    assert ("120 steps" in before) == (verb in ("adapt", "fit"))
+
+
+def test_a_printed_configuration_stands_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(type(VERBS[0]), "load", lambda self: lambda args: None)
+    front.run(["adapt", "-c", "nuclei", "--print_config"])
+    assert capsys.readouterr() == ("", "")
