@@ -224,7 +224,7 @@ def test_two_ranks_with_five_samples_score_as_one(tested, tmp_path):
         assert a == pytest.approx(b, abs=1e-7), name
     assert sorted(p.name for p in (tmp_path / "scores/test/step=0").iterdir()) == [
         *("ceiling.jsonl", "copy_input.jsonl", "frames", "manifest.jsonl"),
-        *("mean_target.jsonl", "records.jsonl", "scores.json"),
+        *("mean_target.jsonl", "records.jsonl", "samples.jsonl", "scores.json"),
     ]
 
 

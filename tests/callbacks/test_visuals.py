@@ -38,7 +38,12 @@ def test_panel_and_clips_of_a_test(tmp_path):
     truth = tile(sheet, 0, 3)[: round(TILE * 28 / 36)]  # sources are 28 x 36
     white = (truth == 255).all(axis=2).mean()
     assert white == pytest.approx(pair.target.mean(), abs=0.02)
-    assert sorted(p.name for p in (folder / "step=0").iterdir()) == [f"square-0{i}.gif" for i in range(3)]
+    assert sorted(p.name for p in (folder / "step=0").iterdir()) == [
+        f"square-0{i}{suffix}" for i in range(3) for suffix in (".gif", ".png")
+    ]
+    assert np.array_equal(
+        np.asarray(Image.open(folder / "step=0/square-00.png"))[:, 3 * (TILE + GAP) :][: len(truth), :TILE], truth
+    )
     with Image.open(folder / "step=0/square-00.gif") as clip:
         assert clip.size == (TILE, TILE)
         first = np.asarray(clip.convert("RGB")).astype(float)

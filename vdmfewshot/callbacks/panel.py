@@ -58,6 +58,15 @@ def panel(headings: Sequence[str], rows: Sequence[Row]) -> Picture:
     return np.asarray(sheet)
 
 
+def strip(pictures: Sequence[Picture | None]) -> Picture:
+    """Pictures side by side without text, (TILE, W, 3) uint8; ``None`` leaves a gap."""
+    sheet = Image.new("RGB", (len(pictures) * (TILE + GAP) - GAP, TILE), PAPER)
+    for column, picture in enumerate(pictures):
+        if picture is not None:
+            sheet.paste(Image.fromarray(fit(picture, TILE)), (column * (TILE + GAP), 0))
+    return np.asarray(sheet)
+
+
 def fit(picture: Picture, side: int) -> Picture:
     """Scale a picture so that its longer side is ``side`` pixels: nearest to enlarge, so that pixels stay pixels."""
     height, width = picture.shape[:2]

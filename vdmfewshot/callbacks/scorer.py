@@ -16,6 +16,7 @@ from vdmfewshot.callbacks.table import score_table
 from vdmfewshot.callbacks.task_scores import Evaluated, TaskScores, warn_of_failures
 from vdmfewshot.clips.clip import ClipBatch
 from vdmfewshot.metrics.base import TaskMetric
+from vdmfewshot.metrics.records import SAMPLES, publish
 
 Stage = Literal["val", "test"]
 Rows = dict[str, dict[str, Any]]
@@ -27,7 +28,8 @@ class Scorer(Callback):
     Logged, per score of the data module's metric: ``val/<name>``, ``val/<name>_low`` and ``val/<name>_high`` (95 %),
     and once ``val/n``, ``val/ceiling/<main>``, ``val/copy_input/<main>`` and ``val/mean_target/<main>``; ``test/...``
     likewise. On disk, in ``<run>/scores/{val,test}/step=N``: ``records.jsonl`` (one record per sample),
-    ``manifest.jsonl`` (what each sample counts as if its record is lost), ``scores.json`` (``task``, ``main``,
+    ``manifest.jsonl`` (what each sample counts as if its record is lost), ``samples.jsonl`` (key, main score,
+    confidence and failure of each, for people and reports), ``scores.json`` (``task``, ``main``,
     ``step``, ``fit_seconds`` of this process and ``scores`` by name) and the lossless last frames. For a stack of tasks
     each of them has such a folder of its own below, ``step=N/<task>``; what is logged, and in ``step=N`` itself, is
     over all samples of all tasks.
@@ -152,6 +154,7 @@ class Scorer(Callback):
         if trainer.is_global_zero:
             head = {"task": task, "main": metric.main, "step": trainer.global_step, "fit_seconds": self._fit_seconds}
             found.publish(folder, head, rows)
+            publish(folder, found.samples(metric), SAMPLES)
         return rows
 
     def _log(self, stage: Stage, module: LightningModule, rows: Rows, main: str) -> None:

@@ -21,6 +21,7 @@ from vdmfewshot.metrics.records import (
     MANIFEST,
     Record,
     RecordWriter,
+    complete,
     merge,
     publish,
     read_records,
@@ -86,6 +87,18 @@ class Evaluated:
             name: {**asdict(score), **{other: scores[name] for other, scores in others.items()}, "seconds": seconds}
             for name, score in summarize(self.records, metric, self.manifest).items()
         }
+
+    def samples(self, metric: TaskMetric) -> list[dict[str, Any]]:
+        """One row per expected sample, for people: ``key``, ``score`` (the main one), ``confidence``, ``failure``."""
+        return [
+            {
+                "key": record["key"],
+                "score": recompute([record], metric)[metric.main],
+                "confidence": next(iter(record.get("confidence", [])), None),
+                "failure": record["failure"],
+            }
+            for record in complete(self.records, self.manifest)
+        ]
 
     def publish(self, folder: Path, head: Mapping[str, Any], rows: Mapping[str, Mapping[str, Any]]) -> None:
         """Write all records and ``scores.json``, which is ``head`` with the scores."""

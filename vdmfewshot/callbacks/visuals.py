@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vdmfewshot.callbacks.draw import Artist, artist_for, compare_images, draw_image
 from vdmfewshot.callbacks.evaluation import TaskData, decoders, run_folder, score_clips, tasks_of
-from vdmfewshot.callbacks.panel import Row, panel, save_gif
+from vdmfewshot.callbacks.panel import Row, panel, save_gif, strip
 from vdmfewshot.clips.clip import ClipBatch, Pair, to_image
 from vdmfewshot.clips.rng import named_generator
 from vdmfewshot.metrics.base import TaskMetric
@@ -40,9 +40,9 @@ class Sample:
 class Visuals(Callback):
     """One panel (input, generated, decoded, truth, error) and a transition clip per sample.
 
-    Written to ``<run>/pictures/{val,test}/step=N.png`` and ``step=N/<key>.gif``, and sent to a ``WandbLogger`` if there
-    is one. The pictures show the first attempt of the first samples of rank 0. Those of a stack of tasks are in a
-    folder per task. Errors in drawing are warnings.
+    Written to ``<run>/pictures/{val,test}``: ``step=N.png``, and per sample ``step=N/<key>.png`` and ``.gif``; sent
+    to a ``WandbLogger`` if there is one. The pictures show the first attempt of the first samples of rank 0. Those of a
+    stack of tasks are in a folder per task. Errors in drawing are warnings.
 
     Args:
         max_samples: rows of a panel, at least 1.
@@ -134,7 +134,7 @@ def whole_clip(module: LightningModule, outputs: ClipBatch, index: int) -> Tenso
 
 
 def write_pictures(folder: Path, name: str, samples: list[Sample], data: TaskData, fps: int) -> tuple[Path, list[Path]]:
-    """Write a panel ``<name>.png`` and a clip ``<name>/<key>.gif`` per sample.
+    """Write a panel ``<name>.png``, and per sample its pictures ``<name>/<key>.png`` and a clip ``<name>/<key>.gif``.
 
     Returns:
         the panel and the clips.
@@ -145,7 +145,8 @@ def write_pictures(folder: Path, name: str, samples: list[Sample], data: TaskDat
     artist = artist_for(metric) or encoding_artist(data)
     rows = [row(sample, data, metric, artist) for sample in samples]
     Image.fromarray(panel((*HEADINGS, f"error: {artist.legend}"), rows)).save(sheet)
-    for sample, clip in zip(samples, clips, strict=True):
+    for sample, drawn, clip in zip(samples, rows, clips, strict=True):
+        Image.fromarray(strip(drawn.pictures)).save(clip.with_suffix(".png"))
         save_gif(clip, [draw_image(to_image(frame)) for frame in sample.clip], fps)
     return sheet, clips
 

@@ -1,9 +1,10 @@
-"""``vdmfewshot report``: one table over the scores of many runs."""
+"""``vdmfewshot report``: one table over the scores of many runs, in the terminal or a file; a page for a browser."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,10 @@ from typing import Any
 from rich.console import Console
 
 from vdmfewshot.callbacks.table import runs_table
+from vdmfewshot.metrics.records import write_atomically
 
+#: of files that hold the table
+FORMATS = {"markdown": "Markdown", "csv": "CSV", "json": "JSON"}
 #: a narrow terminal may break lines of the table, but must not cost it columns
 WIDTH = 1000
 
@@ -35,22 +39,52 @@ class RunScore:
 
 
 def report(args: Sequence[str]) -> None:
-    """Print the main score of each run folder.
+    """Print the main score of each run folder, or write it, and more, to files.
 
     Args:
         args: folders of runs (``runs/<name>/version_<k>``) or folders that hold such.
     """
     parser = argparse.ArgumentParser("vdmfewshot report", description="Compare the test scores of runs.")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or folders above them")
-    folders = parser.parse_args(list(args)).runs
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write one page for a browser")
+    for name, title in FORMATS.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write the table as {title}; - prints it")
+    options = parser.parse_args(list(args))
+    folders = options.runs
     missing = [str(folder) for folder in folders if not folder.is_dir()]
     if missing:
         parser.error(f"no such folder: {', '.join(missing)}")
-    found = {score.run.resolve(): score for folder in folders for score in read_runs(folder)}
+    found = {run.resolve(): (run, file) for folder in folders for run, file in find_scores(folder).items()}
     if not found:
         parser.error("no test scores below these folders; run `vdmfewshot adapt` or `vdmfewshot test` first")
-    rows = [(str(score.run), score.metric, {**score.row, "seconds": score.seconds}) for score in found.values()]
+    if any(getattr(options, name) for name in ("html", *FORMATS)):
+        write(options, list(found.values()))
+        return
+    scores = [read_score(run, file) for run, file in found.values()]
+    rows = [(str(score.run), score.metric, {**score.row, "seconds": score.seconds}) for score in scores]
     Console(width=WIDTH).print(runs_table(rows))
+
+
+def write(options: argparse.Namespace, found: Sequence[tuple[Path, Path]]) -> None:
+    """Write the files that the options name, and say so."""
+    from vdmfewshot.cli.pages import page, tables
+    from vdmfewshot.cli.pages.runs import read_run
+
+    runs = [read_run(run, file) for run, file in found]
+    for name in FORMATS:
+        file = getattr(options, name)
+        if file is not None:
+            text = getattr(tables, f"to_{name}")(runs)
+            if str(file) == "-":
+                sys.stdout.write(text)
+            else:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_atomically(file, text)
+                sys.stdout.write(f"{file}: {len(runs)} runs\n")
+    if options.html is not None:
+        omitted = page.write_page(runs, options.html)
+        left_out = f", {omitted} pictures left out to stay below 20 MB" if omitted else ""
+        sys.stdout.write(f"{options.html}: {len(runs)} runs{left_out}\n")
 
 
 def read_runs(folder: Path) -> list[RunScore]:
@@ -59,11 +93,16 @@ def read_runs(folder: Path) -> list[RunScore]:
     Raises:
         ValueError: naming a ``scores.json`` that is damaged or of another version.
     """
+    return [read_score(run, file) for run, file in find_scores(folder).items()]
+
+
+def find_scores(folder: Path) -> dict[Path, Path]:
+    """``scores.json`` of the last test of every run at or below a folder, in order of path."""
     last: dict[Path, tuple[int, Path]] = {}
     for file in sorted(folder.glob("**/scores/test/step=*/scores.json")):
         run, step = file.parents[3], int(file.parent.name.removeprefix("step="))
         last[run] = max(last.get(run, (-1, file)), (step, file))
-    return [read_score(run, file) for run, (_, file) in last.items()]
+    return {run: file for run, (_, file) in last.items()}
 
 
 def read_score(run: Path, file: Path) -> RunScore:

@@ -22,6 +22,8 @@ Record = dict[str, Any]
 RECORDS = "records.jsonl"
 #: what each expected sample counts as if its record is missing
 MANIFEST = "manifest.jsonl"
+#: one line a sample for people: key, main score, confidence, failure
+SAMPLES = "samples.jsonl"
 
 
 @dataclass(frozen=True)
