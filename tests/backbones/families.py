@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import HunyuanVideo15ImageToVideoPipeline, Kandinsky5I2VPipeline
+from diffusers import HunyuanVideo15ImageToVideoPipeline, Kandinsky5I2VPipeline, LTX2ImageToVideoPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
 from tests.tiny_hunyuan import tiny_hunyuan
 from tests.tiny_kandinsky import tiny_kandinsky
-from vdmfewshot.backbones import Backbone, HunyuanVideo15, Kandinsky5
+from tests.tiny_ltx2 import tiny_ltx2
+from vdmfewshot.backbones import Backbone, HunyuanVideo15, Kandinsky5, Ltx2
 from vdmfewshot.clips.clip import to_frame
 
 Tensors = dict[str, torch.Tensor]
@@ -34,6 +35,7 @@ class Family:
         stock: (pipeline, picture, frames, guidance, generator, embeddings) → (1, F, 3, H, W) in [0, 1].
         noised: a call of the network → x_t (B, T, C, h, w) and t (B,) that ``denoise`` needs to repeat it.
         certain: takes the variance from the posterior of an image, which stock pipelines draw from.
+        others: inputs of the network that differ in training, see the family.
         nothing: parts that a checkpoint without text encoder lacks.
     """
 
@@ -46,6 +48,7 @@ class Family:
     noised: Callable[[Any, Tensors], tuple[torch.Tensor, torch.Tensor]]
     certain: Callable[[Any], None] = lambda backbone: None
     nothing: tuple[str, ...] = ("tokenizer", "text_encoder")
+    others: tuple[str, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
 
     def load(self, folder: Path, **kwargs: Any) -> Any:
@@ -131,6 +134,23 @@ def hunyuan_noised(backbone: Any, kwargs: Tensors) -> tuple[torch.Tensor, torch.
     return kwargs["hidden_states"][:, : backbone.vae.config.latent_channels].transpose(1, 2), kwargs["timestep"]
 
 
+def ltx2(stock: Any, image: Image.Image, frames: int, guidance: float, generator: Any, embeds: Tensors) -> torch.Tensor:
+    """With none of the pipeline's other kinds of guidance, and an image that is not re-compressed."""
+    off = {f"{audio}{name}": 0.0 for audio in ("", "audio_") for name in ("stg_scale", "guidance_rescale")}
+    off |= {"modality_scale": 1.0, "audio_modality_scale": 1.0, "audio_guidance_scale": guidance, "image_crf": 0}
+    text = {k: v for k, v in embeds.items() if k.endswith(("prompt_embeds", "prompt_attention_mask"))}
+    text = {k: v for k, v in text.items() if "video" not in k and "audio" not in k}
+    cross = not stock.transformer.config.use_prompt_embeddings
+    return call(stock, image, frames, guidance, generator, **text, **off, use_cross_timestep=cross)
+
+
+def ltx2_noised(backbone: Any, kwargs: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = [kwargs[name] for name in ("num_frames", "height", "width")]
+    x_t = backbone._unpack(kwargs["hidden_states"], shape).clone()
+    x_t[:, 0] = torch.nan  # must be replaced
+    return x_t, kwargs["audio_timestep"]
+
+
 FAMILIES: dict[str, Family] = {
     "kandinsky": Family(
         backbone=Kandinsky5,
@@ -152,5 +172,15 @@ FAMILIES: dict[str, Family] = {
         stock=hunyuan,
         noised=hunyuan_noised,
         nothing=("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2"),
+    ),
+    "ltx2": Family(
+        backbone=Ltx2,
+        pipeline=LTX2ImageToVideoPipeline,
+        make=tiny_ltx2,
+        size=(64, 96),
+        frames=(9, 17),
+        stock=ltx2,
+        noised=ltx2_noised,
+        others=("audio_hidden_states", "audio_coords", "audio_num_frames", "isolate_modalities"),
     ),
 }
