@@ -35,6 +35,7 @@ class Verb:
 
 #: in the order in which a newcomer meets them; to add a verb, add a line
 VERBS = (
+    Verb("inspect", "show what is understood of a data set", "vdmfewshot.cli.inspect:inspect"),
     Verb("adapt", "train an adapter on a few labelled pairs, then score it", "vdmfewshot.cli.command:adapt"),
     Verb("fit", "train an adapter; validate if there are validation pairs", "vdmfewshot.cli.command:fit"),
     Verb("validate", "score an adapter or a checkpoint on validation pairs", "vdmfewshot.cli.command:validate"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +39,26 @@ class ClassTable:
     colours: Mapping[int, int]
     source: str
 
+    def only(self, wanted: Sequence[str]) -> ClassTable:
+        """The table with these classes and everything else as background.
+
+        Raises:
+            ValueError: if one of them is not in the table.
+        """
+        unknown = [name for name in wanted if name not in self.names]
+        if unknown:
+            raise ValueError(f"category {unknown[0]!r} is not in {self.source}; there are {', '.join(self.names)}")
+        index = {self.names.index(name): i for i, name in enumerate(wanted, 1)} | {IGNORE: IGNORE}
+        ids, colours = ({k: index.get(v, 0) for k, v in table.items()} for table in (self.ids, self.colours))
+        return ClassTable(("background", *wanted), ids, colours, self.source)
+
     def apply(self, raw: Raw) -> NDArray[np.uint8]:
         """(h, w) uint8 classes, 255 to ignore.
 
         Raises:
             ValueError: naming the values or colours that are not in the table.
         """
-        by_colour = bool(self.colours) and raw.kind in ("colour", "palette")
+        by_colour = bool(self.colours) and (raw.kind == "colour" or (raw.kind == "palette" and not self.ids))
         values = raw.colours() if by_colour or not self.ids else raw.values
         table = self.colours if by_colour or not self.ids else self.ids
         if raw.kind == "colour" and not by_colour:
@@ -106,9 +119,18 @@ def _read_table(path: Path) -> ClassTable:
         text = path.read_text(encoding="utf-8-sig")
         rows = _csv_rows(text) if path.suffix == ".csv" else _text_rows(text)
         spec: dict[str, int | list[int]] = {name: values[0] if len(values) == 1 else values for name, values in rows}
-        return make_table(spec, path.name)
+        table = make_table(spec, path.name)
+        if path.suffix == ".txt" and not table.colours:  # VOC's own colours are meant
+            return replace(table, colours={voc_colour(value): index for value, index in table.ids.items()})
+        return table
     except (OSError, ValueError, IndexError) as error:
         raise DataError([f"{path}: not a table of classes (name,r,g,b a line): {error}"]) from error
+
+
+def voc_colour(index: int) -> int:
+    """0xRRGGBB of a class of Pascal VOC: bits 0, 3, 6 of its number are red from the highest bit down, and so on."""
+    channels = [sum((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8)) for channel in range(3)]
+    return pack(channels)
 
 
 def _csv_rows(text: str) -> list[tuple[str, list[int]]]:
@@ -120,15 +142,14 @@ def _csv_rows(text: str) -> list[tuple[str, list[int]]]:
 
 
 def _text_rows(text: str) -> list[tuple[str, list[int]]]:
-    """``name:r,g,b::`` (CVAT) or ``r g b name`` (CamVid), ``#`` for remarks."""
+    """``name:r,g,b::`` (CVAT) or ``r g b name`` (CamVid); without colours, values count from 0. ``#`` for remarks."""
     rows = []
     for line in filter(None, (line.partition("#")[0].strip() for line in text.splitlines())):
-        name, _, rest = line.partition(":")
-        if rest:
-            rows.append((name, [int(v) for v in rest.partition(":")[0].split(",")]))
-        else:
-            numbers = re.match(r"(\d+)\s+(\d+)\s+(\d+)\s+(.+)", line)
-            if numbers is None:
-                raise ValueError(f"cannot read {line!r}")
+        numbers = re.fullmatch(r"(\d+)\s+(\d+)\s+(\d+)\s+(.+)", line)
+        if numbers is not None:
             rows.append((numbers[4], [int(numbers[i]) for i in (1, 2, 3)]))
+            continue
+        name, _, rest = line.partition(":")
+        colour = rest.partition(":")[0]
+        rows.append((name, [int(v) for v in colour.split(",")] if colour else [len(rows)]))
     return rows

@@ -14,7 +14,7 @@ import numpy as np
 from vdmfewshot.clips.clip import Pair
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import Example, Splits, safe_key
-from vdmfewshot.data.layouts import find_layout
+from vdmfewshot.data.layouts import VOC_MASKS, find_layout
 from vdmfewshot.data.names import NamePattern, list_pictures, match_by_name, name_of
 from vdmfewshot.data.orientation import Exif
 from vdmfewshot.data.pictures import Background, Source, read_orientation, read_picture
@@ -98,12 +98,19 @@ class FolderDataModule(FewShotDataModule):
         Raises:
             DataError: if the folder has none of the layouts.
         """
-        root = resolve(self.root)
+        return self.load_pairs(resolve(self.root))
+
+    def load_pairs(self, root: Path) -> Splits:
+        """List and match the files of a folder.
+
+        Raises:
+            DataError: if it has none of the layouts.
+        """
         layout = find_layout(root, (self.input_folder, self.target_folder), self.pattern)
         files: dict[str, list[Files]] = {"predict": []}
         problems: list[str] = []
         for part, (inputs, targets) in layout.labelled.items():
-            matched, wrong = match_by_name(inputs, targets, self.pattern)
+            matched, wrong = match_by_name(inputs, targets, self.pattern, some=targets.name == VOC_MASKS)
             prefix = f"{part}-" if part else ""
             files[part or "flat"] = [(prefix, name_of(file, inputs), file, target) for file, target in matched]
             problems += wrong

@@ -16,8 +16,10 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-INPUTS = ("input", "inputs", "images", "image", "imgs", "img", "img_dir")
-TARGETS = ("target", "targets", "masks", "mask", "labels", "label", "gt", "annotations", "ann_dir")
+#: VOC's folder of masks, which holds those of some of its pictures
+VOC_MASKS = "SegmentationClass"
+INPUTS = ("input", "inputs", "images", "image", "imgs", "img", "img_dir", "JPEGImages")
+TARGETS = ("target", "targets", "masks", "mask", "labels", "label", "gt", "annotations", "ann_dir", VOC_MASKS)
 
 
 @dataclass(frozen=True)

@@ -91,11 +91,11 @@ def _without_suffix(pattern: str) -> str:
 
 
 def match_by_name(
-    inputs: Path, targets: Path, pattern: NamePattern | None = None
+    inputs: Path, targets: Path, pattern: NamePattern | None = None, some: bool = False
 ) -> tuple[list[tuple[Path, Path]], list[str]]:
     """Match files of two folders by name without suffix (``a.jpg`` with ``a.png``), sub-folders included.
 
-    The two folders may be one, where a pattern tells targets from inputs.
+    The two folders may be one, where a pattern tells targets from inputs. With ``some``, inputs need no target.
 
     Returns:
         The matched (input, target) files in name order, and a problem for each file without exactly one partner.
@@ -116,7 +116,9 @@ def match_by_name(
         twins = [group for group in groups.values() if len(group) > 1]
         problems += [f"{group[0]}: same name as {', '.join(f.name for f in group[1:])}; keep one" for group in twins]
     _join_bare(first, second)
-    alone = _unmatched(first, second, targets) + ([] if inputs == targets else _unmatched(second, first, inputs))
+    alone = ([] if some else _unmatched(first, second, targets)) + (
+        [] if inputs == targets else _unmatched(second, first, inputs)
+    )
     remedy = propose(first, second) if alone and pattern == NamePattern() else ""
     if remedy:
         alone = [f"{len(alone)} files of {inputs} and {targets} have no partner of the same name; {remedy}"]

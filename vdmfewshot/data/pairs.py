@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -13,13 +14,18 @@ from vdmfewshot.codecs.labelmap import LabelMapCodec
 from vdmfewshot.codecs.mask import MaskCodec
 from vdmfewshot.data.augment import Augmenter, Jitter
 from vdmfewshot.data.classes import ClassTable, find_table, make_table
-from vdmfewshot.data.examples import Example, Splits
+from vdmfewshot.data.examples import DataError, Example, Splits
 from vdmfewshot.data.folders import FolderDataModule
+from vdmfewshot.data.formats.detect import Format, find_format, read_export
+from vdmfewshot.data.formats.hf import unpack
+from vdmfewshot.data.formats.splits import choose_classes, export_splits
+from vdmfewshot.data.layouts import find_layout
 from vdmfewshot.data.masks import Foreground, are_coloured
 from vdmfewshot.data.memory import AnyPicture, as_rows, read_pair, readable
 from vdmfewshot.data.orientation import Exif
 from vdmfewshot.data.pictures import Background, Source
 from vdmfewshot.data.readers import ImageReader, LabelReader, MaskReader, TargetReader
+from vdmfewshot.data.sources import SAMPLE, resolve
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.image import ImageMetric
 from vdmfewshot.metrics.segmentation import SegmentationMetric
@@ -47,6 +53,10 @@ class PairsDataModule(FolderDataModule):
         classes: what values or colours of label maps mean: ``{ground: 7, car: 26}`` or ``{ground: [0, 0, 0], car:
             [128, 0, 0]}``, the background first; ``ignore`` names pixels that neither train nor count. A table beside
             the masks (``class_dict.csv``, ``labelmap.txt``, ``_classes.csv``) is read if not given.
+        format: how labels are stored: ``pairs`` of pictures, or exports of labelling tools, whose polygons, masks and
+            boxes are drawn (filled boxes only where nothing has an outline); found out if ``auto``.
+        category: with an export or a table of classes, the class that masks show, or several; the classes of label
+            maps. All if not given.
         foreground: which values of masks are the object: ``white`` (from the middle up), ``nonzero`` (all but black:
             numbered objects), or whichever of them the values of all masks leave no doubt about.
         **kwargs: see ``FewShotDataModule``.
@@ -66,6 +76,8 @@ class PairsDataModule(FolderDataModule):
         exif: Exif = "auto",
         classes: dict[str, int | list[int]] | None = None,
         foreground: Foreground = "auto",
+        format: Format = "auto",
+        category: str | list[str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(root, val_fraction, background, pattern, exif, **kwargs)
@@ -80,6 +92,10 @@ class PairsDataModule(FolderDataModule):
         self.asked_classes = num_classes
         self.num_classes = num_classes or (len(self.table.names) if self.table else 2)
         self.foreground: Foreground = foreground
+        self.format: Format = format
+        self.category = category
+        self.class_names: tuple[str, ...] = self.table.names if self.table else ()
+        self._unpacked: tempfile.TemporaryDirectory[str] | None = None
         self._held: tuple[list[tuple[AnyPicture, AnyPicture]], list[AnyPicture]] | None = None
 
     @classmethod
@@ -104,14 +120,48 @@ class PairsDataModule(FolderDataModule):
         return data
 
     def load(self) -> Splits:
-        """List the files, or the pairs in memory."""
+        """List the files, the pictures of an export, or the pairs in memory.
+
+        Raises:
+            DataError: if there are none, or if it must be chosen first which classes are wanted.
+        """
         if self._held is None:
-            return super().load()
+            return self._load_folder(resolve(self.root))
         pairs, queries = self._held
         reader = self.make_reader(list(readable(target for _, target in pairs)), ())
         pool = [self._held_example(f"pair-{i:03d}", f"pair {i}", x, y, reader) for i, (x, y) in enumerate(pairs)]
         predict = [self._held_example(f"query-{i:03d}", f"query {i}", x, None, reader) for i, x in enumerate(queries)]
         return self._with_validation(Splits(pool, predict=predict, hold_out=True))
+
+    def _load_folder(self, root: Path) -> Splits:
+        kind = self._format(root)
+        if kind == "hf":
+            self._unpacked = tempfile.TemporaryDirectory(prefix="vdmfewshot-")
+            root = unpack(root, Path(self._unpacked.name))
+            kind = find_format(root) or "pairs"
+        if kind == "pairs":
+            return self.load_pairs(root)
+        if self.target == "image":
+            raise DataError([f"{root}: labels in the format {kind!r} are no pictures: --data.target mask, or labels"])
+        export = read_export(root, kind).without_loose_boxes()
+        if export.problems and not export.pictures:
+            raise DataError(export.problems)
+        names = choose_classes(export, self.category, self.target == "mask", str(root))
+        shown = names if self.target == "labels" else [" or ".join(names)]
+        self.class_names = ("background", *shown)
+        self.num_classes = len(self.class_names)
+        return self._with_validation(export_splits(export, names, self.target == "mask", self.exif, self.task_name))
+
+    def _format(self, root: Path) -> Format:
+        """What the user says, or what the folder looks like; pairs where it is nothing else."""
+        if self.format != "auto" or self.root.startswith(SAMPLE):
+            return "pairs" if self.format == "auto" else self.format
+        try:
+            layout = find_layout(root, (self.input_folder, self.target_folder), self.pattern)
+        except DataError:
+            return find_format(root) or "pairs"
+        pairs = any(inputs.is_dir() and targets.is_dir() for inputs, targets in layout.labelled.values())
+        return "pairs" if pairs else find_format(root) or "pairs"
 
     def _held_example(
         self, key: str, source: str, image: AnyPicture, target: AnyPicture | None, reader: TargetReader
@@ -130,10 +180,13 @@ class PairsDataModule(FolderDataModule):
         table = self.table
         if table is None and (self.target == "labels" or are_coloured(targets)):
             table = find_table(folders)
+        if table is not None and self.category is not None:
+            table = table.only([self.category] if isinstance(self.category, str) else self.category)
         if self.target == "mask" and (table is None or (self.table is None and len(table.names) != 2)):
             return MaskReader(self.foreground, exif=self.exif).for_files(targets)
         self._check_classes(self.target, self.asked_classes, table)
-        self.num_classes = len(table.names) if table else self.num_classes
+        if table:
+            self.num_classes, self.class_names = len(table.names), table.names
         if table is None and self.asked_classes is None and targets:
             raise ValueError(
                 'num_classes is needed for target="labels": --data.num_classes N with background, or say what values '

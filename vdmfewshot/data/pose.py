@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info
 from numpy.typing import NDArray
 
 from vdmfewshot.clips.clip import Pair
@@ -26,7 +25,7 @@ from vdmfewshot.data.orientation import Exif, turned_box, turned_points
 from vdmfewshot.data.photos import read_sized
 from vdmfewshot.data.pictures import read_size
 from vdmfewshot.data.sources import resolve
-from vdmfewshot.data.survey import summarize
+from vdmfewshot.data.survey import say, summarize
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.keypoint_ap import COCO_SIGMAS
 from vdmfewshot.metrics.pose import PoseMetric
@@ -172,14 +171,14 @@ class CocoPoseDataModule(FewShotDataModule):
             self._examples(self.test_images, self.test_annotations, left_out) if self.test_annotations else ([], [])
         )
         if self.skipped:
-            rank_zero_info(f"{self.task_name}: not used are {dict(self.skipped)}")
+            say(f"{self.task_name}: not used are {dict(self.skipped)}")
         return Splits(
             pool, test=test, hold_out=self.test_annotations is None, problems=[*problems, *wrong], left_out=left_out
         )
 
     def _examples(self, images: str, annotations: str, left_out: list[LeftOut]) -> tuple[list[Example], list[str]]:
         folder, coco = resolve(images), load_coco(resolve(annotations))
-        categories = [c for c in find_categories(coco, self.category) if c.get("keypoints")]
+        categories = [c for c in find_categories(coco, self.category) if isinstance(c.get("keypoints"), list)]
         joints = tuple(map(str, categories[0]["keypoints"])) if categories else ()
         if not joints or self._joints not in ((), joints):
             raise DataError(
@@ -284,7 +283,7 @@ class CocoPoseDataModule(FewShotDataModule):
                 raise
             mirrored = tuple(range(len(self._joints)))
         if self.variants > 1 and self.swaps is None and mirrored == tuple(range(len(mirrored))):
-            rank_zero_info(
+            say(
                 f"{self.task_name}: no joint is named left or right, so none changes places in mirror images "
                 f"({', '.join(self._joints)}); say otherwise with --data.swaps"
             )

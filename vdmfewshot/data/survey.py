@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_only
 from numpy.typing import NDArray
 
 from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.labelmap import IGNORE
 from vdmfewshot.data.examples import DataError, LeftOut, Part
 
+log = logging.getLogger("lightning.pytorch")
 #: side in pixels of the grey miniatures by which a picture that was saved again is recognised, and of their blocks
 MINIATURE, BLOCK = 96, 3
 #: two saves of one picture: largest difference of any block, of 255, and least correlation of the detail within blocks
@@ -104,7 +106,13 @@ def summarize(left_out: Sequence[LeftOut]) -> str:
 def tell(task: str, survey: Survey) -> None:
     """Say what a person should know, one line each."""
     for note in survey.notes():
-        rank_zero_info(f"{task}: {note}")
+        say(f"{task}: {note}")
+
+
+@rank_zero_only
+def say(line: str) -> None:
+    """A line for people, where Lightning's own go; once, however many processes there are."""
+    log.info(line)
 
 
 def _some(places: Sequence[str]) -> str:

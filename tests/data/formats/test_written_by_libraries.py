@@ -1,0 +1,113 @@
+"""Exports by the libraries' own writers, read back."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.folders import picture, save
+from tests.data.formats.exports import SIZE, box_mask
+from tests.data.formats.test_readers import overlap, ready
+from vdmfewshot.data.examples import DataError
+
+
+def supervised(root, write):
+    supervision = pytest.importorskip("supervision")
+    paths = [str(save(root / "source" / f"a{i}.jpg", picture(i, SIZE))) for i in range(3)]
+    found = supervision.Detections(
+        xyxy=np.array([[20.0, 10, 50, 30], [2, 40, 12, 55]]),
+        mask=np.stack([box_mask(), box_mask([2, 40, 12, 40, 12, 55, 2, 55])]),
+        class_id=np.array([1, 0]),
+    )
+    data = supervision.DetectionDataset(["cat", "dog"], paths, dict.fromkeys(paths, found))
+    out = root / "export"
+    write(data, out)
+    return out
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("yolo", lambda d, out: d.as_yolo(str(out / "images"), str(out / "labels"), str(out / "data.yaml"))),
+        ("voc", lambda d, out: d.as_pascal_voc(str(out / "images"), str(out / "annotations"))),
+        ("coco", lambda d, out: d.as_coco(str(out / "images"), str(out / "annotations.json"))),
+    ],
+)
+def test_exports_of_supervision(tmp_path, name, write):
+    root = supervised(tmp_path, write)
+    for label, polygon in (("dog", box_mask()), ("cat", box_mask([2, 40, 12, 40, 12, 55, 2, 55]))):
+        data = ready(root, category=label, format=name)
+        assert len(data.support) == 3
+        # supervision's polygons run through the outermost pixels, so that a row and a column are lost
+        assert min(overlap(pair.target, polygon) for pair in data.support) > 0.8
+    assert ready(root, target="labels").class_names == ("background", "cat", "dog")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["cvat", "voc_segmentation", "coco_instances", "label_me"])
+def test_exports_of_datumaro(tmp_path, name):
+    datumaro = pytest.importorskip("datumaro", exc_type=ImportError)
+    from datumaro.components.media import Image as Media
+
+    polygon = datumaro.Polygon([20, 10, 50, 10, 50, 30, 20, 30], label=1, id=1, group=1)
+    dog = datumaro.Mask(box_mask(), label=1, id=1, group=1) if name == "voc_segmentation" else polygon
+    items = [
+        datumaro.DatasetItem(f"a{i}", subset="train", media=Media.from_numpy(picture(i, SIZE)), annotations=[dog])
+        for i in range(3)
+    ]
+    datumaro.Dataset.from_iterable(items, categories=["cat", "dog"]).export(str(tmp_path), name, save_media=True)
+    data = ready(tmp_path, category="dog")
+    assert len(data.support) == 3
+    assert all(overlap(pair.target, box_mask()) > 0.95 for pair in data.support)
+
+
+def rows(kind):
+    datasets = pytest.importorskip("datasets")
+    images = [Image.fromarray(picture(i, SIZE)) for i in range(4)]
+    masks = [Image.fromarray(box_mask().astype(np.uint8) * 255) for _ in range(4)]
+    things = [{"bbox": [[20, 10, 30, 20]], "category": [1]} for _ in range(4)]
+    picture_column, names = datasets.Image(), datasets.ClassLabel(names=["cat", "dog"])
+    if kind == "masks":
+        features = datasets.Features({"image": picture_column, "mask": picture_column})
+        return datasets.Dataset.from_dict({"image": images, "mask": masks}, features=features)
+    boxes = {"bbox": datasets.Sequence(datasets.Value("float32"), length=4), "category": names}
+    features = datasets.Features({"image": picture_column, "objects": datasets.Sequence(boxes)})
+    return datasets.Dataset.from_dict({"image": images, "objects": things}, features=features)
+
+
+@pytest.mark.parametrize("kind", ["masks", "boxes"])
+@pytest.mark.parametrize("saved", ["disk", "parts", "parquet"])
+def test_data_sets_of_hugging_face(tmp_path, kind, saved):
+    data, root = rows(kind), tmp_path / "data"
+    if saved == "disk":
+        data.save_to_disk(str(root))
+    elif saved == "parts":
+        parts = {"train": data.select(range(3)), "test": data.select([3])}
+        sys.modules["datasets"].DatasetDict(parts).save_to_disk(str(root))
+    else:
+        root.mkdir()
+        data.to_parquet(str(root / "train-00000-of-00001.parquet"))
+    module = ready(root, shots=3)
+    assert [len(module.support), len(module.queries("test"))] == [3, 1]
+    for pair in [*module.support, *module.queries("test")]:
+        assert np.array_equal(pair.target, box_mask())
+        assert any(np.array_equal(pair.image, picture(i, SIZE)) for i in range(4))
+    if kind == "boxes":
+        assert module.class_names == ("background", "dog")
+
+
+def test_a_data_set_without_targets_lists_its_columns(tmp_path):
+    rows("masks").remove_columns(["mask"]).save_to_disk(str(tmp_path / "data"))
+    with pytest.raises(
+        DataError, match=r"needs a column of pictures and one of masks or boxes; there are image \(Image\)"
+    ):
+        ready(tmp_path / "data")
+
+
+def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
+    (tmp_path / "dataset_info.json").write_text("{}")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(DataError, match=r"pip install 'vdmfewshot\[formats\]'"):
+        ready(tmp_path)

@@ -1,0 +1,157 @@
+"""Hugging Face datasets on disk: unpacked into folders of pairs, or into a COCO file where things are boxes.
+
+The ``datasets`` library reads them; nothing is downloaded and no code of a data set is run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vdmfewshot.data.examples import DataError
+
+#: names of columns, in order of preference
+INPUTS = ("image", "input", "img", "pixel_values", "source", "original")
+TARGETS = ("mask", "label", "labels", "annotation", "segmentation", "segmentation_mask", "target", "edited", "output")
+OBJECTS = ("objects", "annotations")
+PARTS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
+
+
+def is_hf(root: Path) -> bool:
+    """Whether a folder was written by ``save_to_disk``, or holds Parquet files."""
+    markers = ("dataset_dict.json", "dataset_info.json")
+    return any((root / name).is_file() for name in markers) or any(root.rglob("*.parquet"))
+
+
+def unpack(root: Path, folder: Path) -> Path:
+    """Write the pictures of a data set as ``folder/<part>/{input,target}/<row>``, or with a COCO file a part.
+
+    Args:
+        root: the data set.
+        folder: an empty folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        DataError: if the library is missing, or there is no column of pictures and one of targets.
+    """
+    for part, rows in _load(root).items():
+        place = folder / PARTS.get(part, part) if part else folder
+        features: Mapping[str, Any] = rows.features
+        inputs = _column(features, INPUTS)
+        targets = _column({k: f for k, f in features.items() if k != inputs}, TARGETS)
+        objects = next((name for name in OBJECTS if name in features), None)
+        if inputs is None or (targets is None and objects is None):
+            shown = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+            raise DataError([f"{root}: needs a column of pictures and one of masks or boxes; there are {shown}"])
+        if targets is not None:
+            _write_pairs(rows, inputs, targets, place)
+        elif objects is not None:
+            _write_boxes(rows, inputs, objects, features, place)
+    return folder
+
+
+def _load(root: Path) -> dict[str, Any]:
+    """Part → data set; the part is empty if there is only one."""
+    try:
+        import datasets  # half a second, and an extra of its own
+    except ImportError as error:
+        raise DataError(
+            [f"{root}: is a Hugging Face dataset, which needs: pip install 'vdmfewshot[formats]'"]
+        ) from error
+    datasets.disable_progress_bars()
+    try:
+        if any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+            found = datasets.load_from_disk(str(root))
+        else:
+            found = datasets.load_dataset("parquet", data_files=_parquet(root), cache_dir=str(root / ".cache"))
+    except Exception as error:  # the library raises errors of its own and of its formats
+        raise DataError([f"{root}: the datasets library cannot read it ({error})"]) from error
+    parts: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {"": found}
+    return {"" if len(parts) == 1 else part: _undecoded(rows, datasets.Image) for part, rows in parts.items()}
+
+
+def _parquet(root: Path) -> dict[str, list[str]]:
+    files: dict[str, list[str]] = {}
+    for file in sorted(root.rglob("*.parquet")):
+        part = next((part for part in PARTS if part in file.stem or part in file.parent.name), "train")
+        files.setdefault(part, []).append(str(file))
+    return files
+
+
+def _undecoded(rows: Any, image: Any) -> Any:
+    """The data set with pictures as the bytes that were stored."""
+    for name, feature in rows.features.items():
+        if isinstance(feature, image):
+            rows = rows.cast_column(name, image(decode=False))
+    return rows
+
+
+def _column(features: Mapping[str, Any], names: Sequence[str]) -> str | None:
+    """The column of pictures with the likeliest name."""
+    pictures = [name for name, feature in features.items() if type(feature).__name__ == "Image"]
+    return next((name for name in names if name in pictures), pictures[0] if len(pictures) == 1 else None)
+
+
+def _write_pairs(rows: Any, inputs: str, targets: str, place: Path) -> None:
+    for index, row in enumerate(rows):
+        for column, kind in ((inputs, "input"), (targets, "target")):
+            _write(row[column], place / kind / f"{index:06d}")
+
+
+def _write(cell: Any, stem: Path) -> Path:
+    """Write a picture's bytes under a suffix that fits them."""
+    data = cell.get("bytes") if isinstance(cell, Mapping) else None
+    if data is None and isinstance(cell, Mapping) and cell.get("path"):
+        data = Path(cell["path"]).read_bytes()
+    if not data:
+        raise DataError([f"row {stem.name}: has no picture"])
+    kinds = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"BM": ".bmp", b"II": ".tif", b"MM": ".tif"}
+    suffix = next((suffix for head, suffix in kinds.items() if data.startswith(head)), ".gif")
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    file = stem.with_name(stem.name + suffix)
+    file.write_bytes(data)
+    return file
+
+
+def _write_boxes(rows: Any, inputs: str, objects: str, features: Mapping[str, Any], place: Path) -> None:
+    names = _class_names(features[objects])
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for index, row in enumerate(rows):
+        file = _write(row[inputs], place / "images" / f"{index:06d}")
+        images.append({"id": index, "file_name": file.name})
+        for box, category in _boxes(row[objects]):
+            number = {"id": len(annotations), "image_id": index, "category_id": category, "bbox": box}
+            annotations.append(number)
+    known = sorted({a["category_id"] for a in annotations}, key=str)
+    categories = [{"id": c, "name": names[c] if isinstance(c, int) and c < len(names) else str(c)} for c in known]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (place / "annotations.json").write_text(json.dumps(content))
+
+
+def _boxes(cell: Any) -> Iterator[tuple[Any, Any]]:
+    """(box, category) of a row's things: a record of lists, or a list of records."""
+    records = (
+        cell
+        if isinstance(cell, list)
+        else [dict(zip(cell, values, strict=True)) for values in zip(*cell.values(), strict=False)]
+    )
+    for record in records:
+        category = next((record[k] for k in ("category", "category_id", "label", "class") if k in record), "thing")
+        yield list(record.get("bbox") or []), category
+
+
+def _class_names(feature: Any) -> list[str]:
+    """Names of the classes of a column of things, if it tells."""
+    inner = getattr(feature, "feature", feature)
+    inner = inner[0] if isinstance(inner, list) else inner
+    for name in ("category", "category_id", "label", "class"):
+        label = inner.get(name) if isinstance(inner, Mapping) else None
+        names = getattr(getattr(label, "feature", label), "names", None)
+        if names:
+            return list(names)
+    return []

@@ -1,0 +1,97 @@
+"""labelme: a JSON file a picture. Its own package needs a window system, and stops at one bad file."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from vdmfewshot.data.coco import numbers, read_json, record_size
+from vdmfewshot.data.examples import DataError, LeftOut
+from vdmfewshot.data.formats.things import Export, Pictures, Size, Thing, ellipse, run_length
+
+
+def is_labelme(content: Any) -> bool:
+    """Whether a JSON file is one of labelme."""
+    return isinstance(content, Mapping) and isinstance(content.get("shapes"), list) and "imagePath" in content
+
+
+def read_labelme(root: Path) -> Export:
+    """Pictures and things of a folder with labelme's files."""
+    pictures, export = Pictures(root), Export()
+    for file in sorted(root.rglob("*.json")):
+        try:
+            content = read_json(file)
+            if not is_labelme(content):
+                continue
+            picture = _picture(file, str(content["imagePath"]), pictures)
+            size = record_size({"height": content.get("imageHeight"), "width": content.get("imageWidth")})
+        except (DataError, ValueError) as error:
+            export.problems += error.problems if isinstance(error, DataError) else [f"{file}: {error}"]
+            continue
+        things = list(_things(content["shapes"], file, size, export))
+        export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, size)
+    return export
+
+
+def _picture(file: Path, name: str, pictures: Pictures) -> Path:
+    """The picture beside the file, else the one that the path names."""
+    beside = file.parent / name.replace("\\", "/").rpartition("/")[2]
+    return beside if beside in pictures.files else pictures.find(name)
+
+
+def _things(shapes: list[Any], file: Path, size: Size | None, export: Export) -> Iterator[Thing]:
+    for index, shape in enumerate(shapes):
+        place = f"{file.name}: shape {index}"
+        if isinstance(shape, Mapping) and shape.get("shape_type") in ("point", "points"):
+            continue  # a joint, which has no area
+        try:
+            yield _thing(shape, place, size)
+        except ValueError as error:
+            export.left_out.append(LeftOut(place, str(error)))
+
+
+def _thing(shape: Any, place: str, size: Size | None) -> Thing:
+    if not isinstance(shape, Mapping) or not isinstance(shape.get("points"), list) or not shape.get("label"):
+        raise ValueError("it has no label or no points")
+    kind, label = shape.get("shape_type") or "polygon", str(shape["label"])
+    try:
+        points = np.array([numbers(point) for point in shape["points"]], dtype=np.float64).reshape(-1, 2)
+    except ValueError as error:
+        raise ValueError("its points are not pairs of numbers") from error
+    if kind == "polygon":
+        return Thing(label, place, outline=[points.ravel().tolist()])
+    if len(points) == 2 and kind == "rectangle":
+        low, high = points.min(axis=0), points.max(axis=0)
+        return Thing(label, place, box=(low[0], low[1], high[0] - low[0], high[1] - low[1]))
+    if len(points) == 2 and kind == "circle":
+        radius = float(np.linalg.norm(points[1] - points[0]))
+        return Thing(label, place, outline=[ellipse(points[0, 0], points[0, 1], radius, radius)])
+    if len(points) == 2 and kind == "mask" and size is not None:
+        return Thing(label, place, outline=run_length(_raster(str(shape.get("mask")), points, size)))
+    raise ValueError(f"a {kind} has no area")
+
+
+def _raster(
+    text: str, points: np.ndarray[Any, np.dtype[np.float64]], size: Size
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """A mask that is drawn within a box, as a base64 PNG, on the whole picture."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=("PNG",)) as image:
+            if image.width > size[1] or image.height > size[0]:
+                raise ValueError("its mask is larger than the picture")
+            part = np.array(image.convert("L")) > 0
+    except (binascii.Error, OSError, UnidentifiedImageError) as error:
+        raise ValueError("its mask is not a PNG picture") from error
+    left, top = (round(v) for v in points.min(axis=0))
+    mask = np.zeros(size, dtype=bool)
+    if left < 0 or top < 0 or top + part.shape[0] > size[0] or left + part.shape[1] > size[1]:
+        raise ValueError("its mask lies outside the picture")
+    mask[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return mask

@@ -1,0 +1,88 @@
+"""From an export to examples: which classes are wanted, and pictures with drawn masks or label maps."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vdmfewshot.clips.clip import Pair
+from vdmfewshot.data.examples import DataError, Example, Splits, safe_key
+from vdmfewshot.data.formats.things import Export, Labelled, draw_labels, draw_mask
+from vdmfewshot.data.orientation import Exif, turned
+from vdmfewshot.data.photos import read_sized
+from vdmfewshot.data.survey import summarize
+
+#: classes of one clip, without the background
+MOST = 7
+
+
+def read_labelled(
+    key: str, picture: Labelled, names: Sequence[str], as_mask: bool, exif: Exif, meta: dict[str, Any]
+) -> Pair:
+    """Read a picture and draw its things of these classes, as a mask of all of them or as a label map."""
+    # Without a stated size, things are shares of the picture as viewers show it.
+    image, turn = read_sized(picture.file, picture.size, exif if picture.size else "upright")
+    size = picture.size or (image.shape[0], image.shape[1])
+    things = [thing for thing in picture.things if thing.label in names]
+    label = draw_mask(things, size) if as_mask else draw_labels(things, size, names)
+    return Pair(key, image, turned(label, turn), meta)
+
+
+def choose_classes(export: Export, wanted: str | Sequence[str] | None, as_mask: bool, place: str) -> list[str]:
+    """The classes to draw.
+
+    Args:
+        export: what was read.
+        wanted: one or several names; all if not given.
+        as_mask: whether they become one mask.
+        place: names the data in an error.
+
+    Raises:
+        DataError: if a name is unknown, or they are too many and it must be said which.
+    """
+    shown = {thing.label for picture in export.pictures for thing in picture.things}
+    known = [*(name for name in export.names if name in shown), *sorted(shown - set(export.names))]
+    names = known if wanted is None else [wanted] if isinstance(wanted, str) else list(wanted)
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint += f"; left out {summarize(export.left_out)}" if export.left_out else ""
+            raise DataError([f"{place}: no class {name!r}; there are {', '.join(known[:50]) or 'none'}{hint}"])
+    if not names:
+        reasons = f": left out {summarize(export.left_out)}" if export.left_out else ""
+        raise DataError([f"{place}: nothing labelled can be used{reasons}"])
+    if as_mask and wanted is None and len(names) > 1:
+        raise DataError(
+            [
+                f"{place}: a mask is of one class, there are {', '.join(names[:50])}: --data.category '{names[0]}' (or "
+                "several as '[a, b]'), or --data.target labels"
+            ]
+        )
+    if not as_mask and len(names) > MOST:
+        raise DataError(
+            [
+                f"{place}: {len(names)} classes, and one clip holds {MOST} and the background: choose with "
+                f"--data.category '[{', '.join(names[:3])}]' from {', '.join(names[:50])}"
+            ]
+        )
+    return names
+
+
+def export_splits(export: Export, names: Sequence[str], as_mask: bool, exif: Exif, task: str) -> Splits:
+    """Examples of the pictures that show one of these classes."""
+    shown = [picture for picture in export.pictures if any(thing.label in names for thing in picture.things)]
+    base = Path(os.path.commonpath([picture.file.parent for picture in shown])) if shown else Path()
+    by_part: dict[str, list[Example]] = {}
+    for picture in shown:
+        key = safe_key(picture.file.relative_to(base).with_suffix("").as_posix())
+        meta = {"task": task, "source": picture.file.name}
+        read = functools.partial(read_labelled, key, picture, tuple(names), as_mask, exif, meta)
+        by_part.setdefault(picture.part, []).append(Example(key, str(picture.file), read))
+    pool = [*by_part.get("", []), *by_part.get("train", [])]
+    validate, test = by_part.get("val", []), by_part.get("test", [])
+    return Splits(pool, validate, test, hold_out=not test, problems=export.problems, left_out=export.left_out)

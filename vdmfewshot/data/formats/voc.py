@@ -1,0 +1,100 @@
+"""Pascal VOC: an XML file a picture, of boxes and, in Roboflow's exports, polygons. Coordinates begin at 1.
+
+``supervision`` reads it, too, but one bad box costs the data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from vdmfewshot.data.examples import DataError, LeftOut
+from vdmfewshot.data.formats.things import Export, Pictures, Size, Thing
+from vdmfewshot.data.formats.xml import as_number, number_of, read_xml, text_of
+from vdmfewshot.data.layouts import PARTS
+
+
+def is_voc(root: Path) -> bool:
+    """Whether a folder has XML files that begin with an annotation."""
+    files = zip(range(5), sorted(root.rglob("*.xml")), strict=False)
+    return any(b"<annotation>" in file.read_bytes()[:500] for _, file in files)
+
+
+def read_voc(root: Path) -> Export:
+    """Pictures and things of a VOC export."""
+    pictures, export, sets = Pictures(root), Export(), _image_sets(root)
+    for file in sorted(root.rglob("*.xml")):
+        try:
+            element = read_xml(file)
+            picture = _picture(file, element, pictures)
+            things = list(_things(element, file, export))
+        except (DataError, ValueError) as error:
+            problem = error.problems[0] if isinstance(error, DataError) else f"{file}: {error}"
+            export.problems.append(problem)
+            continue
+        folders = set(file.relative_to(root).parts[:-1])
+        part = next((part for part, usual in PARTS.items() if folders & {*usual}), sets.get(file.stem, ""))
+        name = picture.relative_to(root).with_suffix("").as_posix()
+        export.add(picture, name, things, _size(element), part)
+    return export
+
+
+def _image_sets(root: Path) -> dict[str, str]:
+    """Part of each picture by ``ImageSets/{Main,Segmentation}/{train,val,test}.txt``."""
+    found: dict[str, str] = {}
+    for kind in ("Main", "Segmentation"):
+        for part in ("train", "val", "test"):
+            file = root / "ImageSets" / kind / f"{part}.txt"
+            lines = file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else []
+            found |= {line.split()[0]: part for line in lines if line.strip()}
+    return found
+
+
+def _picture(file: Path, element: Element, pictures: Pictures) -> Path:
+    name = text_of(element, "filename")
+    try:
+        return pictures.find(name, file.parent)
+    except ValueError:
+        beside = [p for p in pictures.files if p.stem == file.stem]
+        if len(beside) == 1:
+            return beside[0]
+        raise
+
+
+def _size(element: Element) -> Size | None:
+    """(height, width); ``None`` where a tool writes zeros or nothing."""
+    try:
+        size = (int(number_of(element.find("size"), "height")), int(number_of(element.find("size"), "width")))
+    except ValueError:
+        return None
+    return size if min(size) > 0 else None
+
+
+def _things(element: Element, file: Path, export: Export) -> Iterator[Thing]:
+    for index, item in enumerate(element.iterfind("object")):
+        place = f"{file.name}: object {index}"
+        try:
+            yield _thing(item, place)
+        except ValueError as error:
+            export.left_out.append(LeftOut(place, str(error)))
+
+
+def _thing(item: Element, place: str) -> Thing:
+    label, box, polygon = text_of(item, "name"), item.find("bndbox"), item.find("polygon")
+    if not label:
+        raise ValueError("it has no name")
+    if polygon is not None and len(polygon):
+        return Thing(label, place, outline=[_corners(polygon)])
+    left, top = number_of(box, "xmin") - 1, number_of(box, "ymin") - 1
+    return Thing(label, place, box=(left, top, number_of(box, "xmax") - left, number_of(box, "ymax") - top))
+
+
+def _corners(polygon: Element) -> list[float]:
+    """``<x1/><y1/><x2/>…`` or ``<pt><x/><y/></pt>…``, which begins at 0."""
+    points = list(polygon.iterfind("pt"))
+    if points:
+        return [number_of(point, axis) for point in points for axis in "xy"]
+    values = {child.tag: as_number(child.text, f"polygon {child.tag}") for child in polygon}
+    count = len(values) // 2
+    return [values.get(f"{axis}{i}", float("nan")) - 1 for i in range(1, count + 1) for axis in "xy"]

@@ -1,0 +1,134 @@
+"""YOLO: a text file a picture, of boxes or polygons in shares of its size (docs.ultralytics.com/datasets).
+
+``supervision`` reads it, too, but one bad line costs the data set, and numbers beyond 0-1 pass silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vdmfewshot.data.examples import DataError, LeftOut
+from vdmfewshot.data.formats.things import Export, Pictures, Size, Thing
+from vdmfewshot.data.layouts import PARTS
+from vdmfewshot.data.pictures import read_size
+
+#: files that name the classes, one a line
+NAMES = ("classes.txt", "obj.names", "predefined_classes.txt")
+
+
+def is_yolo(root: Path) -> bool:
+    """Whether a folder has a data.yaml with names, or label files of numbers beside or below it."""
+    return bool(_settings(root)) or any(
+        _is_label(file) for _, file in zip(range(50), root.rglob("*.txt"), strict=False)
+    )
+
+
+def read_yolo(root: Path) -> Export:
+    """Pictures and things of a YOLO export.
+
+    Raises:
+        DataError: if data.yaml cannot be read.
+    """
+    settings = _settings(root)
+    names, joints = _names(root, settings), _joints(settings)
+    pictures = Pictures(root)
+    labels = {file.with_suffix("").relative_to(root).as_posix(): file for file in sorted(root.rglob("*.txt"))}
+    export = Export(names=list(names))
+    for file in pictures.files:
+        name = file.relative_to(root).with_suffix("").as_posix()
+        label = labels.get(_label_name(name))
+        if label is None or (label.parent == file.parent and label.stat().st_size and not _is_label(label)):
+            export.left_out.append(LeftOut(name, "a picture without a label file"))
+            continue
+        try:
+            things = list(_things(label, names, joints, read_size(file), export))
+        except ValueError as error:
+            export.problems.append(str(error))
+            continue
+        export.add(file, name, things, None, _part(name))
+    return export
+
+
+def _label_name(name: str) -> str:
+    """``train/images/a`` → ``train/labels/a``: the last folder called images."""
+    parts = name.split("/")
+    at = next((i for i in range(len(parts) - 2, -1, -1) if parts[i] == "images"), None)
+    return "/".join([*parts[:at], "labels", *parts[at + 1 :]]) if at is not None else name
+
+
+def _part(name: str) -> str:
+    folders = name.split("/")[:-1]
+    return next((part for part, usual in PARTS.items() if any(folder in usual for folder in folders)), "")
+
+
+def _things(label: Path, names: list[str], joints: int, size: Size, export: Export) -> Iterator[Thing]:
+    for number, line in enumerate(label.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+        if line.strip():
+            place = f"{label.name}: line {number}"
+            try:
+                yield _thing(line.split(), place, names, joints, size)
+            except ValueError as error:
+                export.left_out.append(LeftOut(place, str(error)))
+
+
+def _thing(words: list[str], place: str, names: list[str], joints: int, size: Size) -> Thing:
+    try:
+        index, values = int(float(words[0])), [float(word) for word in words[1:]]
+    except (ValueError, OverflowError) as error:
+        raise ValueError("not a class and numbers") from error
+    values = values[:4] if joints and len(values) in (4 + 2 * joints, 4 + 3 * joints) else values
+    if not index >= 0 or (names and index >= len(names)):
+        raise ValueError(f"class {index} is not among the {len(names)} classes")
+    if any(not -0.1 <= value <= 1.1 for value in values):
+        raise ValueError("numbers must be shares of the picture's size, 0 to 1")
+    label = names[index] if names else str(index)
+    height, width = size
+    if len(values) in (4, 5):  # the fifth is a confidence
+        x, y, w, h = values[0] * width, values[1] * height, values[2] * width, values[3] * height
+        return Thing(label, place, box=(x - w / 2, y - h / 2, w, h))
+    if len(values) < 6 or len(values) % 2:
+        raise ValueError("a line must have a class and 4 numbers (a box), or 6 and more in pairs (a polygon)")
+    return Thing(label, place, outline=[[v * (height if i % 2 else width) for i, v in enumerate(values)]])
+
+
+def _settings(root: Path) -> Mapping[str, Any]:
+    """Content of data.yaml; empty if there is none."""
+    for file in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
+        try:
+            content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise DataError([f"{file}: not readable as YAML ({error})"]) from error
+        if isinstance(content, Mapping) and isinstance(content.get("names"), list | dict):
+            return content
+    return {}
+
+
+def _names(root: Path, settings: Mapping[str, Any]) -> list[str]:
+    names = settings.get("names", [])
+    if isinstance(names, Mapping):
+        size = max((int(key) for key in names), default=-1) + 1
+        return [str(names.get(i, names.get(str(i), i))) for i in range(size)]
+    if names:
+        return [str(name) for name in names]
+    found = next((file for name in NAMES for file in sorted(root.rglob(name))), None)
+    lines = found.read_text(encoding="utf-8-sig").splitlines() if found else []
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _joints(settings: Mapping[str, Any]) -> int:
+    shape = settings.get("kpt_shape")
+    return int(shape[0]) if isinstance(shape, list) and shape and isinstance(shape[0], int) else 0
+
+
+def _is_label(file: Path) -> bool:
+    """Whether the first line is a whole number and at least four numbers."""
+    try:
+        words = file.read_text(encoding="utf-8-sig")[:2000].strip().splitlines()[:1]
+        numbers = [float(word) for word in words[0].split()] if words else []
+    except (OSError, ValueError):
+        return False
+    return len(numbers) >= 5 and numbers[0].is_integer()
