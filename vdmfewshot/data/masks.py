@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmfewshot.codecs.labelmap import IGNORE
-from vdmfewshot.data.pictures import Source, is_lossy, named, opened
+from vdmfewshot.data.pictures import Source, is_lossy, may_have_colours, named, opened
 
 #: which values of a mask are the object; ``auto`` refuses what could be read in two ways
 Foreground = Literal["auto", "white", "nonzero"]
@@ -155,7 +155,7 @@ def are_coloured(sources: Iterable[Source]) -> bool:
     """Whether any of these files is a colour picture; unreadable ones are left to the reader that names them."""
     for path in sources:
         try:
-            if read_raw(path).kind == "colour":
+            if may_have_colours(path) and read_raw(path).kind == "colour":
                 return True
         except ValueError:
             continue

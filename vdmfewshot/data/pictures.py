@@ -75,6 +75,12 @@ def read_size(path: Path) -> tuple[int, int]:
         return (image.width, image.height) if swapped else (image.height, image.width)
 
 
+def may_have_colours(path: Source) -> bool:
+    """Whether a picture stores colours pixel by pixel, by its header."""
+    with named(path), _header(path) as image:
+        return image.mode not in ("1", "L", "P", "LA", *_SIXTEEN_BIT)
+
+
 def is_lossy(path: Source) -> bool:
     """Whether a picture file is of a kind that changes pixel values: JPEG, or WebP that is not lossless."""
     if isinstance(path, Image.Image):

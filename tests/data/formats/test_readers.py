@@ -173,11 +173,18 @@ def test_one_bad_thing_of_xml_is_left_out(tmp_path, write, old, new, reason):
 
 
 @pytest.mark.parametrize("text", ["<annotation", '<!DOCTYPE a [<!ENTITY b "c">]><annotation>&b;</annotation>'])
-def test_xml_that_is_none_or_declares_entities_is_refused(tmp_path, text):
-    file = sorted(voc(tmp_path).rglob("*.xml"))[0]
-    file.write_text(text)
-    with pytest.raises(DataError, match=r"a0\.xml: not readable as XML"):
-        ready(tmp_path, category="dog")
+def test_xml_that_is_none_or_declares_entities_is_left_out(tmp_path, text):
+    files = sorted(voc(tmp_path).rglob("*.xml"))
+    files[0].write_text(text)
+    data = ready(tmp_path, category="dog", format="voc")
+    assert len(data.support) == 2
+    assert data.survey.left_out[0].source == "a0.xml"
+    for file in files:
+        file.write_text(text)
+    with pytest.raises(
+        DataError, match=r"no labelled pictures in the format 'voc'; left out 3: 3 × not readable as XML"
+    ):
+        ready(tmp_path, category="dog", format="voc")
 
 
 def test_resized_pictures_of_an_export_are_refused(tmp_path):

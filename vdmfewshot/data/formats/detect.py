@@ -16,6 +16,7 @@ from vdmfewshot.data.formats.labelstudio import is_labelstudio, read_labelstudio
 from vdmfewshot.data.formats.things import Export
 from vdmfewshot.data.formats.voc import is_voc, read_voc
 from vdmfewshot.data.formats.yolo import is_yolo, read_yolo
+from vdmfewshot.data.survey import summarize
 
 Format = Literal["auto", "pairs", "coco", "voc", "yolo", "labelme", "cvat", "labelstudio", "hf"]
 
@@ -56,7 +57,8 @@ def read_export(root: Path, kind: Format) -> Export:
     }
     export = readers[kind](root)
     if not export.pictures and not export.problems:
-        raise DataError([f"{root}: no labelled pictures in the format {kind!r}"])
+        reasons = f"; left out {summarize(export.left_out)}" if export.left_out else ""
+        raise DataError([f"{root}: no labelled pictures in the format {kind!r}{reasons}"])
     return export
 
 

@@ -32,8 +32,11 @@ def read_labelme(root: Path) -> Export:
                 continue
             picture = _picture(file, str(content["imagePath"]), pictures)
             size = record_size({"height": content.get("imageHeight"), "width": content.get("imageWidth")})
-        except (DataError, ValueError) as error:
-            export.problems += error.problems if isinstance(error, DataError) else [f"{file}: {error}"]
+        except DataError:
+            export.left_out.append(LeftOut(file.name, "not readable as JSON"))
+            continue
+        except ValueError as error:
+            export.problems.append(f"{file}: {error}")
             continue
         things = list(_things(content["shapes"], file, size, export))
         export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, size)

@@ -29,9 +29,11 @@ def read_voc(root: Path) -> Export:
             element = read_xml(file)
             picture = _picture(file, element, pictures)
             things = list(_things(element, file, export))
-        except (DataError, ValueError) as error:
-            problem = error.problems[0] if isinstance(error, DataError) else f"{file}: {error}"
-            export.problems.append(problem)
+        except DataError:
+            export.left_out.append(LeftOut(file.name, "not readable as XML"))
+            continue
+        except ValueError as error:
+            export.problems.append(f"{file}: {error}")
             continue
         folders = set(file.relative_to(root).parts[:-1])
         part = next((part for part, usual in PARTS.items() if folders & {*usual}), sets.get(file.stem, ""))
