@@ -282,3 +282,10 @@ class Backbone(nn.Module, ABC):
         video = frames.to(self.vae.dtype).permute(0, 2, 1, 3, 4)
         decoded: Tensor = self.vae.decode(self.vae.encode(video).latent_dist.mode()).sample
         return decoded.permute(0, 2, 1, 3, 4).float().clamp(-1, 1)
+
+    def reconstruct_still(self, images: Tensor, num_frames: int) -> Tensor:
+        """Images (B, 3, H, W) as still clips of F frames through ``reconstruct``: the last frame of each.
+
+        Families whose autoencoder makes the same of one frame as of F equal ones pass one.
+        """
+        return self.reconstruct(images.unsqueeze(1).repeat(1, num_frames, 1, 1, 1))[:, -1]

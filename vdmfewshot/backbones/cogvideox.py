@@ -170,6 +170,13 @@ class CogVideoX(Backbone):
         """
         return self.decode(latents[:, -1:], generators)
 
+    def reconstruct_still(self, images: Tensor, num_frames: int) -> Tensor:
+        """See ``Backbone.reconstruct_still``: before the first frame the VAE sees copies of it, so one frame is enough.
+
+        Equal to rounding (8e-7 of 2 on the embedded model), for a tenth of the work of 9 frames.
+        """
+        return super().reconstruct_still(images, 1)
+
     @property
     def frames_per_latent(self) -> int:
         """See ``Backbone.frames_per_latent``."""

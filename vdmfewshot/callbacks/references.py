@@ -9,8 +9,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from vdmfewshot.callbacks.ceiling import CeilingCache
 from vdmfewshot.callbacks.evaluation import TaskData, decoder, gather, score_clips, still_clip
-from vdmfewshot.clips.clip import ClipBatch
+from vdmfewshot.clips.clip import ClipBatch, to_frame
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.records import Record, merge
 
@@ -21,15 +22,17 @@ BASELINES = ("copy_input", "mean_target")
 class Reconstructs(Protocol):
     """The part of a backbone that the ceiling needs."""
 
-    def reconstruct(self, frames: Tensor) -> Tensor:
-        """(B, F, 3, H, W) in [-1, 1] through the VAE's encoder and decoder."""
+    encoder_fingerprint: str | None
+
+    def reconstruct_still(self, images: Tensor, num_frames: int) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] as still clips through the VAE's encoder and decoder: their last frames."""
 
 
 class References:
     """Records of the encoding ceiling and of trivial baselines on one data set, each sample measured once.
 
     - ``ceiling``: decode(VAE(encode(truth))) of a still clip: no prediction through this VAE and codec can be
-      expected to do better.
+      expected to do better. Kept between runs, see ``CeilingCache``.
     - ``copy_input``: the input image taken for the answer.
     - ``mean_target``: the mean of the support set's targets taken for the answer to everything.
 
@@ -62,11 +65,17 @@ class References:
 
     def _ceiling(self, batch: ClipBatch, new: list[int], data: TaskData, backbone: Reconstructs) -> Tensor:
         num_frames, height, width = data.clip_shape
-        clips = torch.full((len(new), num_frames, 3, height, width), torch.nan)
-        for clip, pair in zip(clips, (batch.pairs[i] for i in new), strict=True):
+        images = torch.full((len(new), 3, height, width), torch.nan)
+        for image, pair in zip(images, (batch.pairs[i] for i in new), strict=True):
             # A truth that cannot be drawn at all (an ARC answer too large for the canvas) stays NaN: a ceiling of 0.
             with suppress(ValueError):
-                clip[:] = still_clip([data.codec.encode(pair.target, data.box(pair))], num_frames)[0]
-        with torch.no_grad():
-            rebuilt: Tensor = backbone.reconstruct(clips.nan_to_num().to(batch.frames.device)).cpu()
-        return rebuilt.where(clips[:, :1, :1, :1, :1].isfinite(), torch.nan)
+                image[:] = to_frame(data.codec.encode(pair.target, data.box(pair)))
+
+        @torch.no_grad()
+        def rebuild(drawn: Tensor) -> Tensor:
+            return backbone.reconstruct_still(drawn.to(batch.frames.device), num_frames)
+
+        dtype = getattr(backbone, "vae_dtype", None)
+        encoder = None if backbone.encoder_fingerprint is None else f"{backbone.encoder_fingerprint} {dtype}"
+        rebuilt = CeilingCache(encoder, num_frames).get(images.nan_to_num(), rebuild)
+        return rebuilt.where(images.isfinite(), torch.nan).unsqueeze(1)
