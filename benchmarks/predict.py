@@ -22,6 +22,7 @@ from benchmarks.curve import choose, curve
 from benchmarks.harness import arguments, interleave, publish, ratios
 from benchmarks.models import add_model_arguments, build
 from vdmfewshot.data.segmentation import MaskFolderDataModule
+from vdmfewshot.defaults import PAPERS
 from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.sampling import SamplingArgs
 from vdmfewshot.training.trainer import FewShotTrainer
@@ -53,7 +54,7 @@ def settings(args: argparse.Namespace, default: SamplingArgs) -> dict[str, tuple
         "default, one at a time": (frames, replace(default, max_batch=1)),
         "default, 5 frames": (5, default),
     }
-    others = [n for n in args.steps if n != default.num_inference_steps]
+    others = [n for n in args.steps if n != default.num_inference_steps(PAPERS)]
     return {**rows, **{f"{n} steps": (frames, replace(default, steps=n)) for n in others}}
 
 

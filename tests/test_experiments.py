@@ -10,6 +10,7 @@ import yaml
 from tests.runs import run
 from vdmfewshot.cli.command import main
 from vdmfewshot.data.segmentation import MaskFolderDataModule
+from vdmfewshot.defaults import PAPERS
 from vdmfewshot.training.sampling import SamplingArgs
 
 ROOT = Path(__file__).parents[1]
@@ -101,7 +102,7 @@ def test_paper_preset_is_that_of_the_paper(capsys: pytest.CaptureFixture[str]) -
     assert (model["optimizer"]["class_path"], model["optimizer"]["init_args"]["lr"]) == ("torch.optim.AdamW", 1e-4)
     assert model["lr_scheduler"] is None
     sampling = SamplingArgs(**model["sampling"])
-    assert (sampling.num_inference_steps, sampling.guidance_scale) == (50, 6.0), "no file below sets them"
+    assert (sampling.num_inference_steps(PAPERS), sampling.guidance_scale) == (50, 6.0), "no file below sets them"
     assert config["trainer"]["gradient_clip_val"] == 1.0
     assert config["data"]["init_args"]["batch_size"] == 2
 

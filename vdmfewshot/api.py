@@ -32,10 +32,10 @@ from vdmfewshot.data.examples import Example, Splits, picture_digest
 from vdmfewshot.data.memory import AnyPicture, as_picture
 from vdmfewshot.data.pairs import PairsDataModule, TargetName
 from vdmfewshot.data.pictures import read_picture
+from vdmfewshot.defaults import TRAINER
 from vdmfewshot.lora.adapters import MANIFEST_FILE, LoraArgs, Manifest, read_adapter
 from vdmfewshot.lora.export import save_adapter
 from vdmfewshot.metrics.base import TaskMetric
-from vdmfewshot.training.defaults import TRAINER
 from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.quiet import quiet
 from vdmfewshot.training.sampling import SamplingArgs
@@ -63,7 +63,7 @@ def adapt(
         model: name of a model that the package has a file for (``embedded`` needs no download), a backbone, or a
             module of your own.
         shots: n, pairs that train; the others are scored. All train if not given.
-        steps: of the training; the default of ``vdmfewshot.training.defaults`` if not given.
+        steps: of the training; the default of ``vdmfewshot.defaults`` if not given.
         folder: where the run's folder ``version_k`` is made, with scores, pictures, checkpoints and adapter; if not
             given, nothing is left on disk.
         seed: of adapter, noise and order.

@@ -22,6 +22,7 @@ from vdmfewshot.clips.transition import transition
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.segmentation import MaskFolderDataModule
+from vdmfewshot.defaults import EMBEDDED, PAPERS
 from vdmfewshot.lora import adapters
 from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.sampling import SamplingArgs
@@ -53,13 +54,14 @@ def predict(module: FewShotModule, root: Path, folder: Path, **data: Any) -> dic
 
 def test_quality_sets_what_is_not_given() -> None:
     fast, paper = SamplingArgs(), SamplingArgs(quality="paper")
-    assert (fast.num_inference_steps, fast.guidance_scale) == (10, 1.0)
-    assert SamplingArgs(quality="one").num_inference_steps == 1
-    assert (few := SamplingArgs(quality="few")).num_inference_steps == 4
+    assert (fast.num_inference_steps(PAPERS), fast.guidance_scale) == (10, 1.0)
+    assert [SamplingArgs().num_inference_steps(preset) for preset in (EMBEDDED, PAPERS)] == [1, 10]
+    assert SamplingArgs(quality="one").num_inference_steps(PAPERS) == 1
+    assert (few := SamplingArgs(quality="few")).num_inference_steps(PAPERS) == 4
     assert few.guidance_scale == 1.0
-    assert (paper.num_inference_steps, paper.guidance_scale) == (50, 6.0)
+    assert (paper.num_inference_steps(PAPERS), paper.guidance_scale) == (50, 6.0)
     mixed = SamplingArgs(quality="paper", steps=20)
-    assert (mixed.num_inference_steps, mixed.guidance_scale) == (20, 6.0)
+    assert (mixed.num_inference_steps(PAPERS), mixed.guidance_scale) == (20, 6.0)
     assert SamplingArgs(quality="paper", guidance=1.0).guidance_scale == 1.0
 
 

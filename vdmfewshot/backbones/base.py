@@ -18,6 +18,7 @@ from vdmfewshot.backbones.posterior import PosteriorMemory
 from vdmfewshot.budget import memory
 from vdmfewshot.budget.memory import MemoryArgs
 from vdmfewshot.clips.rng import derive_seed
+from vdmfewshot.defaults import PAPERS, Preset
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -72,6 +73,8 @@ class Backbone(nn.Module, ABC):
     depth_name: str = "num_layers"
     #: class names of the denoiser's repeated blocks, for compilation; empty: diffusers knows them
     repeated_blocks: tuple[str, ...] = ()
+    #: what suits the model where a run does not say otherwise
+    preset: Preset = PAPERS
     #: leading latent frames that are the input image itself: kept clean, not generated and not part of the loss
     given_latents: int = 0
     #: what of the stock pipeline loads adapters

@@ -15,6 +15,7 @@ from vdmfewshot.backbones.checkpoint import check_frames, check_side
 from vdmfewshot.backbones.objective import VPrediction
 from vdmfewshot.backbones.prompt import prompt_embeds, t5
 from vdmfewshot.budget.memory import MemoryArgs
+from vdmfewshot.defaults import EMBEDDED, PAPERS
 
 #: constant that CogVideoX 1.5 I2V was trained with ("offset" embedding); the stock pipeline's value
 OFS = 2.0
@@ -30,7 +31,8 @@ class CogVideoX(Backbone):
         revision: branch, tag or commit of a hub id.
         init: ``pretrained``, or ``random`` for the control experiment with the same architecture and random denoiser.
         memory: what may cost time to save memory.
-        timestep_shift: above 1, more of the training is spent where noise is high, see ``VPrediction``.
+        timestep_shift: above 1, more of the training is spent where noise is high, see ``VPrediction``; 4 for the
+            embedded model and 1 for others if not given.
 
     Raises:
         ValueError: if ``timestep_shift`` is not above 0.
@@ -53,12 +55,13 @@ class CogVideoX(Backbone):
         revision: str | None = None,
         init: Literal["pretrained", "random"] = "pretrained",
         memory: MemoryArgs = MemoryArgs(),  # noqa: B008 (frozen)
-        timestep_shift: float = 1.0,
+        timestep_shift: float | None = None,
     ) -> None:
         super().__init__(path, prompt, dtype, revision, init, memory)
-        if timestep_shift <= 0:
+        self.preset = EMBEDDED if path == "embedded" else PAPERS
+        self.timestep_shift = self.preset.timestep_shift if timestep_shift is None else timestep_shift
+        if self.timestep_shift <= 0:
             raise ValueError(f"timestep_shift must be above 0, got {timestep_shift}; 1 draws all noise levels alike")
-        self.timestep_shift = timestep_shift
 
     def check_clip(self, num_frames: int, height: int, width: int) -> None:
         """Apply the rules of the checkpoint's configuration; see ``Backbone.check_clip``."""

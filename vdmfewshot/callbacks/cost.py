@@ -19,7 +19,6 @@ from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.metrics.records import write_atomically
 from vdmfewshot.training.estimate import estimate
 from vdmfewshot.training.module import FewShotModule
-from vdmfewshot.training.sampling import SamplingArgs
 
 #: steps that allocate and tune kernels, and are not timed
 WARMUP = 2
@@ -59,14 +58,16 @@ class CostReport(Callback):
         self._plan = trainer.strategy.broadcast(plan)  # ranks have different free memory and must not differ
         backbone.memory = self._plan.memory
         self._resident = peak_bytes(device)
-        self._note(cost, pl_module.sampling, trainer.accumulate_grad_batches)
+        self._note(cost, pl_module, trainer.accumulate_grad_batches)
         if trainer.is_global_zero:
-            Console().print(self._summary(cost, stage == "fit"), highlight=False)
+            clips = describe_clips(data.clip_shape, data.transition, pl_module)
+            Console().print(f"{clips}\n{self._summary(cost, stage == 'fit')}", highlight=False)
 
-    def _note(self, cost: Cost, sampling: SamplingArgs, accumulate: int) -> None:
+    def _note(self, cost: Cost, module: FewShotModule, accumulate: int) -> None:
         assert self._plan is not None
+        sampling, steps = module.sampling, module.sampling.num_inference_steps(module.backbone.preset)
         recomputed = self._plan.memory.recomputed(cost.blocks)
-        prediction = cost.prediction(sampling.num_inference_steps, sampling.guidance_scale, sampling.attempts)
+        prediction = cost.prediction(steps, sampling.guidance_scale, sampling.attempts)
         self.values = {
             "tokens": float(cost.tokens),
             "tflop_per_step": accumulate * cost.step(recomputed) / 1e12,
@@ -138,6 +139,16 @@ class CostReport(Callback):
             )
             report = {**self.values, "memory": asdict(self._plan.memory), "reason": self._plan.reason}
             write_atomically(folder / "cost.json", json.dumps(report, indent=2) + "\n")
+
+
+def describe_clips(shape: tuple[int, int, int], transition: str, module: FewShotModule) -> str:
+    """What the settings come to where the model has chosen them."""
+    steps, guidance = module.sampling.num_inference_steps(module.backbone.preset), module.sampling.guidance_scale
+    guided = "" if guidance == 1 else f" at guidance {guidance:g}"
+    return (
+        f"Clips: {shape[0]} frames of {shape[1]}x{shape[2]}, {transition}; a prediction takes {steps} "
+        f"step{'s' * (steps != 1)}{guided}"
+    )
 
 
 def describe(memory: MemoryArgs, blocks: int) -> str:

@@ -23,8 +23,8 @@ from vdmfewshot.cli.allowlist import check_classes, read_safely
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
+from vdmfewshot.defaults import TRAINER
 from vdmfewshot.training.checkpoint import verify
-from vdmfewshot.training.defaults import TRAINER
 from vdmfewshot.training.module import UNTRAINED, FewShotModule
 from vdmfewshot.training.stacked_module import StackedModule
 from vdmfewshot.training.trainer import FewShotTrainer, native_precision

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
-from lightning.pytorch import LightningDataModule
 from lightning.pytorch.callbacks import Timer
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.data.augment import Augmenter, unchanged
 from vdmfewshot.data.examples import LazyPairs, Splits, choose_support, evenly_spaced, picture_digest, read_and_check
 from vdmfewshot.data.limits import at_least
+from vdmfewshot.data.shape import ShapedDataModule
 from vdmfewshot.data.stream import ClipBuilder, ClipStream, OrderedShard, QueryClips, StreamLoader
 from vdmfewshot.data.survey import Survey, tell
 from vdmfewshot.metrics.base import TaskMetric
@@ -29,7 +29,7 @@ from vdmfewshot.metrics.base import TaskMetric
 Stage = Literal["validate", "test", "predict"]
 
 
-class FewShotDataModule(LightningDataModule, ABC):
+class FewShotDataModule(ShapedDataModule, ABC):
     """Support set, training stream and queries of one task.
 
     A subclass says what there is (``load``), how labels are drawn (``make_codec``), scored (``make_metric``) and
@@ -41,10 +41,10 @@ class FewShotDataModule(LightningDataModule, ABC):
     Args:
         shots: n, size of the support set; all labelled training pairs if not given.
         support_seed: which n of them. The n-shot sets of one seed are nested: the first n of one permutation.
-        num_frames: F, frames of a training clip, first and last included.
+        num_frames: F, frames of a training clip, first and last included; what suits the model if not given.
         height: height of the frames in pixels.
         width: width of the frames in pixels.
-        transition: how the input becomes the target within a clip.
+        transition: how the input becomes the target within a clip; what suits the model if not given.
         batch_size: training samples of a micro-batch on each device.
         eval_batch_size: queries of a batch on each device.
         num_workers: loader processes per loader; the order of samples does not depend on it.
@@ -66,10 +66,10 @@ class FewShotDataModule(LightningDataModule, ABC):
         self,
         shots: int | None = None,
         support_seed: int = 0,
-        num_frames: int = 9,
+        num_frames: int | None = None,
         height: int = 96,
         width: int = 96,
-        transition: TransitionName = "discrete",
+        transition: TransitionName | None = None,
         batch_size: int = 4,
         eval_batch_size: int = 8,
         num_workers: int = 0,
@@ -78,13 +78,9 @@ class FewShotDataModule(LightningDataModule, ABC):
         max_queries: int | None = None,
         strict: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(num_frames, height, width, transition)
         self.shots = at_least("shots", shots, 1)
         self.support_seed = at_least("support_seed", support_seed, 0)
-        self.num_frames = at_least("num_frames", num_frames, 2)
-        self.height = at_least("height", height, 8)
-        self.width = at_least("width", width, 8)
-        self.transition = transition
         self.batch_size = at_least("batch_size", batch_size, 1)
         self.eval_batch_size = at_least("eval_batch_size", eval_batch_size, 1)
         self.num_workers = at_least("num_workers", num_workers, 0)
@@ -127,7 +123,7 @@ class FewShotDataModule(LightningDataModule, ABC):
         self.survey = Survey(splits.left_out, self.unseen_queries)
         self.survey.require_clean(self.strict)
         support, spare = choose_support(splits.pool, self.shots, self.support_seed)
-        self._builder = ClipBuilder(self.make_codec(), (self.height, self.width), self.num_frames, self.transition)
+        self._codec = self.make_codec()
         self._augmenter = self._checked_augmenter()
         tested = [*splits.test, *(spare if splits.hold_out else ())]
         self._queries = {
@@ -150,7 +146,7 @@ class FewShotDataModule(LightningDataModule, ABC):
     def codec(self) -> Codec[Any]:
         """How labels are drawn; available after ``setup``."""
         self._require_setup()
-        return self._builder.codec
+        return self._codec
 
     @property
     def support(self) -> list[Pair]:
@@ -159,9 +155,8 @@ class FewShotDataModule(LightningDataModule, ABC):
         return self._support or []
 
     @property
-    def clip_shape(self) -> tuple[int, int, int]:
-        """(F, H, W) of training clips."""
-        return self.num_frames, self.height, self.width
+    def _builder(self) -> ClipBuilder:
+        return ClipBuilder(self._codec, (self.height, self.width), self.num_frames, self.transition)
 
     def queries(self, stage: Stage) -> Sequence[Pair]:
         """Inputs of a stage in order, read from disk one by one as they are accessed; available after ``setup``."""

@@ -79,6 +79,8 @@ class StackedDataModule(LightningDataModule):
             members = list(self.make_tasks())
             check_names(members)
             tasks = {data.task_name: data for data in members}
+            for data in members:
+                data.trainer = self.trainer
             _read_all(tasks)
             for rule in SHARED:
                 check_shared(tasks, *rule)

@@ -47,7 +47,7 @@ class FewShotModule(LightningModule):
         self,
         backbone: Backbone,
         lora: LoraArgs = LoraArgs(),  # noqa: B008 (frozen)
-        optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=2e-3, weight_decay=0.0),
+        optimizer: OptimizerCallable = lambda p: torch.optim.AdamW(p, lr=4e-3, weight_decay=0.0),
         lr_scheduler: LRSchedulerCallable | None = None,
         sampling: SamplingArgs = SamplingArgs(),  # noqa: B008 (frozen)
         adapter: str | None = None,

@@ -10,10 +10,18 @@ import torch
 from torch import Tensor
 
 from vdmfewshot.backbones.base import Backbone
+from vdmfewshot.defaults import Preset
 from vdmfewshot.lora.adapters import merged
 
-#: (denoising steps, guidance scale); benchmarks/predict.py --score prints what other numbers of steps would score
-QUALITY: dict[str, tuple[int, float]] = {"one": (1, 1.0), "few": (4, 1.0), "fast": (10, 1.0), "paper": (50, 6.0)}
+#: (denoising steps, guidance scale), 0 steps for those of the model's preset; other numbers of steps, measured:
+#: docs/results/defaults, and python -m benchmarks.predict --score
+QUALITY: dict[str, tuple[int, float]] = {
+    "auto": (0, 1.0),
+    "one": (1, 1.0),
+    "few": (4, 1.0),
+    "fast": (10, 1.0),
+    "paper": (50, 6.0),
+}
 
 
 @dataclass(frozen=True)
@@ -21,8 +29,9 @@ class SamplingArgs:
     """How predictions are generated.
 
     Args:
-        quality: steps and guidance in one word: fast is 10 steps without guidance, few is 4 and one is 1; paper, the
-            upstream default, is 50 with guidance 6.
+        quality: steps and guidance in one word: auto is what suits the model, one step for the embedded one and 10 for
+            others; one is 1 step, few 4 and fast 10, all without guidance; paper, the upstream default, is 50 with
+            guidance 6.
         steps: denoising steps; default: those of the quality.
         guidance: classifier-free guidance scale; 1 is off and halves the cost; default: that of the quality.
         attempts: predictions per query, each from its own noise (K of pass@k).
@@ -37,7 +46,7 @@ class SamplingArgs:
             or all frames, exactly as the stock pipeline does.
     """
 
-    quality: Literal["one", "few", "fast", "paper"] = "fast"
+    quality: Literal["auto", "one", "few", "fast", "paper"] = "auto"
     steps: int | None = None
     guidance: float | None = None
     attempts: int = 1
@@ -52,17 +61,15 @@ class SamplingArgs:
         Raises:
             ValueError: naming rule and value.
         """
-        for name in ("num_inference_steps", "attempts", "views", "max_batch"):
-            if getattr(self, name) < 1:
-                option = "steps" if name == "num_inference_steps" else name
-                raise ValueError(f"sampling.{option} must be at least 1, got {getattr(self, name)}")
+        for name in ("steps", "attempts", "views", "max_batch"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"sampling.{name} must be at least 1, got {getattr(self, name)}")
         if self.guidance_scale < 1:
             raise ValueError(f"sampling.guidance must be at least 1 (off), got {self.guidance_scale}")
 
-    @property
-    def num_inference_steps(self) -> int:
-        """``steps`` if given, else those of ``quality``."""
-        return QUALITY[self.quality][0] if self.steps is None else self.steps
+    def num_inference_steps(self, preset: Preset) -> int:
+        """``steps`` if given, else those of ``quality``, else those of the model."""
+        return self.steps or QUALITY[self.quality][0] or preset.sampling_steps
 
     @property
     def guidance_scale(self) -> float:
@@ -95,12 +102,13 @@ def sample_clips(
     """
     alone = sampling.decode == "last" and still >= backbone.frames_per_latent
     decode = backbone.decode_last if alone else backbone.decode
+    steps = sampling.num_inference_steps(backbone.preset)
     latents, frames = [], []
     with merged(backbone.denoiser, sampling.merge), backbone.first_frames_encoded_once():
         for start in range(0, len(first_frames), sampling.max_batch):
             part = slice(start, start + sampling.max_batch)
             announce(part)
-            noise, steps, guidance = generators[part], sampling.num_inference_steps, sampling.guidance_scale
+            noise, guidance = generators[part], sampling.guidance_scale
             latents.append(backbone.sample(first_frames[part], num_frames, noise, steps, guidance))
             frames.append(decode(latents[-1], noise))
     return torch.cat(latents), torch.cat(frames)
