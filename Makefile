@@ -10,13 +10,13 @@ TORCH ?= torch==2.13.0
 # The active virtual environment, or one of our own.
 VENV := $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
-DEMO := arc nuclei people
+DEMO := arc-stack nuclei person_masks
 SWEEP ?= experiments/sweeps/shots_rank_seed.yaml
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
-demo: $(VENV)/.vdmfewshot ## Install; adapt the embedded model to a real ARC, segmentation and pose task; table and pictures
+demo: $(VENV)/.vdmfewshot ## Install; adapt the embedded model to three ARC tasks, nuclei and a person; table and pictures
 	@for task in $(DEMO); do $(BIN)/vdmfewshot adapt -c experiments/$$task.yaml --name demo/$$task; done
 	@$(BIN)/vdmfewshot report runs/demo
 	@echo "input | generated | decoded | truth | error, one picture a task:"

@@ -194,7 +194,7 @@ def work_of(cli: ResolvedCLI, options: Mapping[str, Any], queries: int) -> float
     """Clips that go through the denoiser, forward and back counted threefold."""
     trainer, sampling = cli.trainer, cli.model.sampling
     trained = 3 * max(trainer.max_steps, 1) * trainer.accumulate_grad_batches * options.get("batch_size", 1)
-    return float(trained + queries * sampling.attempts * sampling.num_inference_steps)
+    return float(trained + queries * sampling.attempts * sampling.num_inference_steps(cli.model.backbone.preset))
 
 
 def stand_in(unit: Unit, units: Sequence[Unit]) -> Unit:
