@@ -44,7 +44,7 @@ class ResilientWandbLogger(WandbLogger):
         project: W&B project; the environment's ``WANDB_PROJECT`` or ``lightning_logs`` if not given.
         name: of the run; W&B invents one if not given.
         group: of runs, e.g. a sweep over shots.
-        save_dir: where the ``wandb`` folder with the run's files goes; created.
+        save_dir: where the ``wandb`` folder with the run's files goes; created. The run's own folder if not given.
         offline: keep everything local; the same as ``mode="offline"``.
         mode: ``online``, ``offline`` or ``disabled``; the environment's ``WANDB_MODE`` if not given.
         id: of the run, to resume it.
@@ -64,7 +64,7 @@ class ResilientWandbLogger(WandbLogger):
         project: str | None = None,
         name: str | None = None,
         group: str | None = None,
-        save_dir: str | Path = ".",
+        save_dir: str | Path | None = None,
         offline: bool = False,
         mode: Literal["online", "offline", "disabled"] | None = None,
         id: str | None = None,
@@ -82,7 +82,7 @@ class ResilientWandbLogger(WandbLogger):
         super().__init__(
             project=project,
             name=name,
-            save_dir=str(save_dir),
+            save_dir=str(save_dir or "."),
             id=id,
             log_model=log_model,
             group=group,
@@ -94,6 +94,7 @@ class ResilientWandbLogger(WandbLogger):
             settings=_settings(init_timeout),
         )
         self._warned: set[str] = set()
+        self._settled = save_dir is not None
 
     @property
     @rank_zero_experiment
@@ -124,6 +125,12 @@ class ResilientWandbLogger(WandbLogger):
     watch = _guarded("watch")
     after_save_checkpoint = _guarded("after_save_checkpoint")
     finalize = _guarded("finalize")
+
+    def settle(self, folder: Path) -> None:
+        """Keep the run's files in this folder, unless the user has named another."""
+        if not self._settled:
+            self._save_dir = self._wandb_init["dir"] = str(folder)
+            self._settled = True
 
     def warn_once(self, topic: str, message: str) -> None:
         """Warn on rank 0, the first time that a topic comes up."""

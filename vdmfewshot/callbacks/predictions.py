@@ -20,8 +20,8 @@ class Predictions(Callback):
     """Saves predictions to ``<run>/predictions``.
 
     Images, masks and label maps become PNG files; grids and keypoints are in ``predictions.jsonl``, with the confidence
-    of every attempt. ``<key>.frame.png`` is the raw last frame, before decoding. Files of a stack of tasks are in a
-    folder per task.
+    of every attempt and the path of the input. They are named like the input; ``<name>.frame.png`` is the raw last
+    frame, before decoding. Files of a stack of tasks are in a folder per task.
     """
 
     def __init__(self) -> None:
@@ -51,9 +51,12 @@ class Predictions(Callback):
             folder.mkdir(exist_ok=True)
             for pair, attempts in zip(part.pairs, part.generated, strict=True):
                 frames = [to_image(clip[-1]) for clip in attempts]
-                save_png(folder / f"{pair.key}.frame.png", frames[0].round().astype(np.uint8))
-                answers = [save_label(folder, pair.key, i, readers[i](frame, pair)) for i, frame in enumerate(frames)]
-                row = {"key": pair.key, "attempts": answers}
+                stem = str(pair.meta.get("name", pair.key))
+                (folder / stem).parent.mkdir(parents=True, exist_ok=True)
+                save_png(folder / f"{stem}.frame.png", frames[0].round().astype(np.uint8))
+                answers = [save_label(folder, stem, i, readers[i](frame, pair)) for i, frame in enumerate(frames)]
+                source = {"source": pair.meta["source"]} if "source" in pair.meta else {}
+                row = {"key": pair.key, **source, "attempts": answers}
                 self._rows.append({"task": name, **row} if name else row)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -64,12 +67,12 @@ class Predictions(Callback):
             (self._folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def save_label(folder: Path, key: str, attempt: int, decoded: Decoded[Any]) -> dict[str, Any]:
+def save_label(folder: Path, stem: str, attempt: int, decoded: Decoded[Any]) -> dict[str, Any]:
     """Write a picture, mask or label map as PNG; returns the confidence, and the file's name or the label itself."""
     row: dict[str, Any] = {"confidence": decoded.confidence}
     label = np.asarray(decoded.label)
     if label.dtype in (np.bool_, np.uint8):
-        name = f"{key}.png" if attempt == 0 else f"{key}.attempt{attempt + 1}.png"
+        name = f"{stem}.png" if attempt == 0 else f"{stem}.attempt{attempt + 1}.png"
         save_png(folder / name, label * np.uint8(255) if label.dtype == np.bool_ else label)
         return row | {"file": name}
     return row | {"label": label.tolist()}

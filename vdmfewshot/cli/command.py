@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from pydoc import locate
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -18,14 +18,18 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from vdmfewshot.callbacks.config import SaveRunConfig
 from vdmfewshot.callbacks.default import DEFAULT
+from vdmfewshot.callbacks.evaluation import run_folder
+from vdmfewshot.callbacks.loggers import ResilientWandbLogger
 from vdmfewshot.cli import front
 from vdmfewshot.cli.allowlist import check_classes, read_safely
+from vdmfewshot.cli.results import results
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.defaults import TRAINER
 from vdmfewshot.training.checkpoint import verify
 from vdmfewshot.training.module import UNTRAINED, FewShotModule
+from vdmfewshot.training.refusals import require_clip, require_hardware, require_steps
 from vdmfewshot.training.stacked_module import StackedModule
 from vdmfewshot.training.trainer import FewShotTrainer, native_precision
 
@@ -74,8 +78,25 @@ class FewShotCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Refuse a missing or damaged checkpoint; nothing in one may override the configuration."""
         path = self._sub.get("ckpt_path")
+        if path == "last":
+            self._sub.ckpt_path = path = str(self._last_checkpoint())
         if path is not None:
             verify(Path(path))
+            if self.config.subcommand in ("adapt", "fit"):
+                require_steps(Path(path), self._sub.trainer.max_steps)
+
+    def _last_checkpoint(self) -> Path:
+        """The newest ``last.ckpt`` of the runs of this name."""
+        home = Path(self._sub.trainer.default_root_dir or "runs") / self._name()
+        found = sorted(home.glob("version_*/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
+        if not found:
+            raise FileNotFoundError(f"no checkpoint at {home}/version_*/checkpoints/last.ckpt; give --name or a file")
+        return found[-1]
+
+    def tell_results(self, stream: TextIO) -> None:
+        """Say where everything is."""
+        if self.trainer.is_global_zero:
+            stream.write(results(str(self.config.subcommand), run_folder(self.trainer), self.trainer.global_step))
 
     @property
     def _sub(self) -> Namespace:
@@ -86,10 +107,28 @@ class FewShotCLI(LightningCLI):
         """Check class paths and that there is something to evaluate; give the run its folder."""
         check_classes(self._sub.as_dict())
         self._require_adapter()
+        require_hardware(str(self._sub.trainer.accelerator), str(self._sub.trainer.precision))
         self._stack_model()
         self._choose_precision()
         self._drop_switched_off()
         self._add_csv_logger()
+
+    def instantiate_classes(self) -> None:
+        """Build everything; files of W&B go to the run's folder, which is known now."""
+        super().instantiate_classes()
+        for logger in self.trainer.loggers:
+            if isinstance(logger, ResilientWandbLogger):
+                logger.settle(run_folder(self.trainer))
+
+    def before_predict(self) -> None:
+        """Refuse an adapter of another clip shape."""
+        folder = getattr(self.model, "adapter", None)
+        if folder is not None:
+            tasks = getattr(self.datamodule, "tasks", {"": self.datamodule})
+            for name, task in tasks.items():
+                require_clip(folder / name, task.clip_shape)
+
+    before_validate = before_test = before_predict
 
     def after_fit(self) -> None:
         """Tell the shell if the fit was terminated."""

@@ -31,9 +31,11 @@ def run(words: Sequence[str] | None = None) -> None:
         if text is not None:
             sys.stdout.write(text)
             return
-        status = main(given, announce=True)
-        if isinstance(status, int) and status:
-            raise SystemExit(status)
+        result = main(given, announce=True)
+        if isinstance(result, int) and result:
+            raise SystemExit(result)
+        if hasattr(result, "tell_results"):
+            result.tell_results(sys.stdout)
 
 
 def main(words: Sequence[str], announce: bool = False) -> Any:
@@ -87,7 +89,7 @@ def require_verb(words: Sequence[str]) -> Verb:
     if verb is not None:
         return verb
     if word.startswith("-"):
-        raise Mistake(f"a verb comes first: vdmfewshot {VERBS[0].name} {' '.join(words)}", "vdmfewshot")
+        raise Mistake(f"a verb comes first: vdmfewshot adapt {' '.join(words)}", "vdmfewshot")
     near = did_you_mean(word, [verb.name for verb in VERBS], otherwise=True)
     raise Mistake(f"unknown verb {word!r}{near}", "vdmfewshot")
 

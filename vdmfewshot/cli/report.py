@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from vdmfewshot.callbacks.table import runs_table
-from vdmfewshot.metrics.records import write_atomically
+from vdmfewshot.storage.atomic import replacing
 
 #: of files that hold the table
 FORMATS = {"markdown": "Markdown", "csv": "CSV", "json": "JSON"}
@@ -79,7 +79,8 @@ def write(options: argparse.Namespace, found: Sequence[tuple[Path, Path]]) -> No
                 sys.stdout.write(text)
             else:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                write_atomically(file, text)
+                with replacing(file) as draft:
+                    draft.write_text(text, encoding="utf-8")
                 sys.stdout.write(f"{file}: {len(runs)} runs\n")
     if options.html is not None:
         omitted = page.write_page(runs, options.html)

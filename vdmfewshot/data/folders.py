@@ -26,12 +26,12 @@ Files = tuple[str, str, Path, Path | None]
 
 
 def read_example(
-    key: str, file: Path, target: Path | None, reader: TargetReader, background: Background, task: str
+    name: str, file: Path, target: Path | None, reader: TargetReader, background: Background, task: str
 ) -> Pair:
-    """Read an input picture and, if there is one, its target."""
+    """Read an input picture and, if there is one, its target; answers are named like the input."""
     image = read_picture(file, background)
     label = None if target is None else reader(target, image, read_orientation(file))
-    return Pair(key, image, label, {"task": task, "source": file.name})
+    return Pair(safe_key(name), image, label, {"task": task, "source": str(file), "name": name})
 
 
 class FolderDataModule(FewShotDataModule):
@@ -155,6 +155,5 @@ class FolderDataModule(FewShotDataModule):
         return {part: [self._example(reader, *entry) for entry in group] for part, group in files.items()}
 
     def _example(self, reader: TargetReader, prefix: str, name: str, file: Path, target: Path | None) -> Example:
-        key = safe_key(prefix + name)
-        read = functools.partial(read_example, key, file, target, reader, self.background, self.task_name)
-        return Example(key, str(file), read)
+        read = functools.partial(read_example, prefix + name, file, target, reader, self.background, self.task_name)
+        return Example(safe_key(prefix + name), str(file), read)

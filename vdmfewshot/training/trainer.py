@@ -45,6 +45,18 @@ class FewShotTrainer(Trainer):
         if self.received_sigterm:
             raise SystemExit(128 + signal.SIGTERM)
 
+    def fit(self, model: LightningModule, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """Lightning's ``fit``; validation is not left out at the end if the last step is no multiple of its interval.
+
+        A sweep maximises a validation score that a run of few steps would otherwise never log.
+        """
+        super().fit(model, *args, **kwargs)
+        batches = self.fit_loop.total_batch_idx + 1
+        interval = self.val_check_batch if self.check_val_every_n_epoch is None else 1
+        due = isinstance(interval, int) and batches % interval != 0 and any(self.num_val_batches)
+        if due and not self.received_sigterm and self.state.finished:
+            self.validate(model, datamodule=kwargs.get("datamodule"), verbose=False)
+
     def adapt(self, model: LightningModule, datamodule: LightningDataModule, ckpt_path: str | None = None) -> Any:
         """Fit an adapter on the support set, then score it on the test queries.
 
