@@ -13,6 +13,7 @@ from rich.console import Console
 
 from vdmfewshot.studies.engine import Engine
 from vdmfewshot.studies.settings import read_study
+from vdmfewshot.studies.sweep import read_sweep
 from vdmfewshot.studies.work import MakeAdapter, Planner
 
 VERBS = ("run", "status", "retry", "report", "export", "submission")
@@ -22,8 +23,8 @@ vdmfewshot study -c experiments/studies/concepts.yaml        run what is missing
 vdmfewshot study status -c experiments/studies/concepts.yaml
 vdmfewshot study retry -c FILE --failed                      try failed units again; --failed oom,crash: only those
 vdmfewshot study report -c FILE                              scores of what there is
-vdmfewshot study export -c FILE results.parquet              one row a unit (.csv too)
-vdmfewshot study submission -c FILE submission.json          answers for the ARC Prize, all task ids
+vdmfewshot study export results.parquet -c FILE              one row a unit (.csv too)
+vdmfewshot study submission submission.json -c FILE          answers for the ARC Prize, all task ids
 vdmfewshot study --sweep experiments/sweeps/shots_rank_seed.yaml
 
 Every setting of the file can be replaced: --executor.kind ray --axes.shots '[1, 3]' --set.trainer.max_steps 20
@@ -49,20 +50,22 @@ def study(args: Sequence[str], make_planner: Callable[[], Planner], make_adapter
     parser = make_parser()
     verb, rest = (args[0], list(args[1:])) if args and args[0] in VERBS else ("run", list(args))
     options, others = parser.parse_known_args(rest)
-    if options.config is None and options.sweep is None:
+    if (options.config is None) == (options.sweep is None):
         parser.error("give a study with -c FILE, or a W&B sweep with --sweep FILE")
-    engine = Engine(
-        read_study(options.config, overrides(others)),
-        make_planner,
-        make_adapter,
-        Console(),
-    )
+    file = others.pop(0) if others and not others[0].startswith("-") else None
+    defaults = read_sweep(options.sweep, options.runs) if options.sweep else None
+    settings = read_study(options.config, overrides(others), defaults)
+    engine = Engine(settings, make_planner, make_adapter, Console())
+    if verb in ("export", "submission"):
+        where = overrides([f"--{word}" for word in options.where])
+        engine.write(verb, Path(file) if file else None, where)
+        return 0
+    if file is not None:
+        raise ValueError(f"{verb} takes no file, got {file!r}; see vdmfewshot study --help")
     if verb == "status":
         engine.status()
         return 0
-    if verb == "report":
-        return engine.report()
-    return engine.run(None if verb != "retry" else kinds(options.failed))
+    return engine.report() if verb == "report" else engine.run(kinds(options.failed) if verb == "retry" else None)
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -84,6 +87,8 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KINDS",
         help="for retry: data, nan, oom, timeout, crash, error",
     )
+    parser.add_argument("--where", nargs="+", default=[], metavar="AXIS=VALUE", help="for submission: which point")
+    parser.add_argument("--runs", type=int, metavar="N", help="for --sweep: draws of a random sweep (default: 20)")
     return parser
 
 

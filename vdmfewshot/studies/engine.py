@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -128,9 +129,7 @@ class Engine:
 
     def status(self) -> None:
         """Counts, what is running where, and failures by kind. Reads results, and plans nothing."""
-        manifest, store = Manifest.read(self.study.folder), self.store
-        if manifest is None:
-            raise ValueError(f"nothing is planned in {store.folder} yet; `vdmfewshot study run` does that")
+        manifest, store = self._planned(), self.store
         finished, failures = store.finished(manifest.by_id), store.failures()
         progress = Progress(manifest, finished, [u for u in failures if u in manifest.by_id], self.console)
         running = {unit: who for unit, who in store.running().items() if unit not in finished}
@@ -145,6 +144,25 @@ class Engine:
             self.say(
                 "settings or files have changed since; the next `study run` plans again and keeps what still counts"
             )
+
+    def write(self, kind: str, file: Path | None, where: Mapping[str, Any]) -> None:
+        """Export the units as a table, or the answers as a submission."""
+        from vdmfewshot.studies.export import export, submission  # pandas
+
+        manifest, store = self._planned(), self.store
+        if kind == "export":
+            file = file or store.folder / "results.parquet"
+            self.say(f"{export(manifest, store, file)} units; {file}")
+            return
+        file = file or store.folder / "submission.json"
+        answered = submission(manifest, store, file, where)
+        self.say(f"{answered} tasks have answers, the others a placeholder; {file}")
+
+    def _planned(self) -> Manifest:
+        manifest = Manifest.read(self.study.folder)
+        if manifest is None:
+            raise ValueError(f"nothing is planned in {self.study.folder} yet; `vdmfewshot study run` does that")
+        return manifest
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
