@@ -16,9 +16,9 @@ from benchmarks.harness import interleave, ratios
 from benchmarks.models import PUBLISHED, RandomCheckpoint
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.cli.command import make_cli
+from vdmfewshot.cli.resolved import ResolvedCLI
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics.records import recompute
-from vdmfewshot.studies.fleet.plan import ResolvedCLI
 
 
 def run(script: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, *args: str) -> dict[str, Any]:

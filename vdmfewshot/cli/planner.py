@@ -13,10 +13,12 @@ import numpy as np
 import yaml
 
 from vdmfewshot import __version__
+from vdmfewshot.cli.command import make_cli
 from vdmfewshot.cli.errors import PACKAGE
 from vdmfewshot.cli.resolved import ResolvedCLI, resolve
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import DataError, picture_digest
+from vdmfewshot.data.stack import ListedDataModule
 from vdmfewshot.metrics.records import to_json
 from vdmfewshot.storage.atomic import replacing
 from vdmfewshot.studies.settings import Point, Study
@@ -55,9 +57,14 @@ class ReadTask:
 
 
 class CommandLinePlanner:
-    """The planner of ``vdmfewshot study``, see ``vdmfewshot.studies.work.Planner``."""
+    """The planner of ``vdmfewshot study``, see ``vdmfewshot.studies.work.Planner``.
 
-    def __init__(self) -> None:
+    Args:
+        listed: refuse data that do not list tasks.
+    """
+
+    def __init__(self, listed: bool = False) -> None:
+        self.listed = listed
         self._read: dict[str, ReadTask] = {}
 
     def plan(self, study: Study) -> Manifest:
@@ -71,7 +78,7 @@ class CommandLinePlanner:
         inputs: list[Path] = [path for base in study.base for path in configs_of(Path(base))]
         for point in study.grid():
             cli = resolve(arguments(study, point))
-            refuse(cli)
+            refuse(cli, self.listed)
             tasks = read_tasks(study.tasks, type(cli.datamodule), cli.options)
             folder = cli.model.backbone.checkpoint.folder
             inputs += [*tasks.inputs, *([folder] if folder else [])]
@@ -81,6 +88,10 @@ class CommandLinePlanner:
             raise DataError(problems)
         units = [stand_in(unit, units) if unit.problem else unit for unit in units]
         return Manifest(units, study.digest(), signatures(inputs))
+
+    def show(self, study: Study) -> None:
+        """Print the configuration of the first point, and end the process."""
+        make_cli(["adapt", *arguments(study, next(study.grid())), "--print_config"], ResolvedCLI)
 
     def _units(self, study: Study, point: Point, cli: ResolvedCLI, tasks: TaskList) -> Iterator[Unit]:
         first = next(iter(tasks.values.values()), None)
@@ -104,7 +115,7 @@ class CommandLinePlanner:
             cost = found.pixels * work_of(cli, tasks.options, len(found.expected))
             yield Unit(unit, task, point, config, data, group, found.main, cost, found.expected, found.problem)
 
-    def _task(self, kind: type[FewShotDataModule], options: Mapping[str, Any]) -> ReadTask:
+    def _task(self, kind: type[Any], options: Mapping[str, Any]) -> ReadTask:
         key = hashed(kind.__qualname__, options)
         if key not in self._read:
             self._read[key] = read_task(kind, options)
@@ -121,7 +132,7 @@ def arguments(study: Study, point: Point) -> list[str]:
         else:
             name = name if "." in name or name in SHORT.values() else f"data.init_args.{name}"
             args.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
-    return args
+    return [*args, *study.args]
 
 
 def fragment(name: str, study: Study) -> str:
@@ -142,12 +153,15 @@ def configs_of(file: Path) -> Iterator[Path]:
             yield from configs_of(file.parent / value)
 
 
-def refuse(cli: ResolvedCLI) -> None:
-    """What cannot be a unit.
+def refuse(cli: ResolvedCLI, listed: bool) -> None:
+    """What cannot be a unit; with ``listed``, what lists no tasks.
 
     Raises:
         ValueError: naming rule, value and remedy.
     """
+    if listed and not isinstance(cli.datamodule, ListedDataModule):
+        name = type(cli.datamodule).__name__
+        raise ValueError(f"fleet needs data that list tasks by id, got {name}; use ArcStackDataModule, or adapt")
     if cli.config["adapt"].get("ckpt_path"):
         raise ValueError("a study starts every unit afresh and cannot continue a checkpoint; leave ckpt_path out")
     if cli.trainer.world_size > 1:
@@ -157,13 +171,17 @@ def refuse(cli: ResolvedCLI) -> None:
         )
 
 
-def make(kind: type[FewShotDataModule], options: Mapping[str, Any]) -> FewShotDataModule:
-    """A data module of those options that it knows."""
+def make(kind: type[Any], options: Mapping[str, Any]) -> FewShotDataModule:
+    """A data module of those options that it knows; of the one task of a list, that task's."""
+    if issubclass(kind, ListedDataModule):
+        (task,) = options["tasks"]
+        return kind(**options).make_task(task)
     known = accepted(kind)
-    return kind(**{name: value for name, value in options.items() if name in known})
+    data: FewShotDataModule = kind(**{name: value for name, value in options.items() if name in known})
+    return data
 
 
-def read_task(kind: type[FewShotDataModule], options: Mapping[str, Any]) -> ReadTask:
+def read_task(kind: type[Any], options: Mapping[str, Any]) -> ReadTask:
     """Read a task, name it by content, and note what its queries count as if they are not answered."""
     try:
         data = make(kind, options)

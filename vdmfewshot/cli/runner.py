@@ -34,7 +34,7 @@ class CommandLineAdapter:
         self.folder = folder
         self.keep = keep
         self._parsed: dict[str, ResolvedCLI] = {}
-        self._kinds: dict[str, type[FewShotDataModule]] = {}
+        self._kinds: dict[str, type[Any]] = {}
         self._warm: tuple[str, Any] = ("", None)
 
     def run(self, stack: Sequence[Unit], scratch: Path, divide: int) -> Mapping[str, Failure]:

@@ -35,7 +35,7 @@ class Verb:
 
 #: in the order in which a newcomer meets them; to add a verb, add a line
 VERBS = (
-    Verb("inspect", "show what is understood of a data set", "vdmfewshot.cli.inspect:inspect"),
+    Verb("inspect", "show what is understood of a data set", "vdmfewshot.cli.inspect:inspect", own=True),
     Verb("adapt", "train an adapter on a few labelled pairs, then score it", "vdmfewshot.cli.command:adapt"),
     Verb("fit", "train an adapter; validate if there are validation pairs", "vdmfewshot.cli.command:fit"),
     Verb("validate", "score an adapter or a checkpoint on validation pairs", "vdmfewshot.cli.command:validate"),
@@ -44,7 +44,7 @@ VERBS = (
     Verb("list", "models, data and tasks that ship with the package", "vdmfewshot.cli.fragments:show"),
     Verb("report", "one table over runs", "vdmfewshot.cli.report:report"),
     Verb("study", "run every point of a grid on every task, and report", "vdmfewshot.cli.study:study", own=True),
-    Verb("fleet", "adapt for hundreds of tasks, stack after stack", "vdmfewshot.studies.fleet.run:fleet", more=True),
+    Verb("fleet", "adapt for hundreds of tasks, stack after stack", "vdmfewshot.cli.fleet:fleet", more=True),
     Verb("evidence", "measure what pretraining is worth", "vdmfewshot.studies.evidence.run:evidence"),
 )
 

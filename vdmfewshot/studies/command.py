@@ -55,6 +55,8 @@ def study(args: Sequence[str], make_planner: Callable[[], Planner], make_adapter
     file = others.pop(0) if others and not others[0].startswith("-") else None
     defaults = read_sweep(options.sweep, options.runs) if options.sweep else None
     settings = read_study(options.config, overrides(others), defaults)
+    if options.print_config:
+        make_planner().show(settings)
     engine = Engine(settings, make_planner, make_adapter, Console())
     if verb in ("export", "submission"):
         where = overrides([f"--{word}" for word in options.where])
@@ -87,6 +89,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KINDS",
         help="for retry: data, nan, oom, timeout, crash, error",
     )
+    parser.add_argument("--print_config", action="store_true", help="show the first point's configuration, run nothing")
     parser.add_argument("--where", nargs="+", default=[], metavar="AXIS=VALUE", help="for submission: which point")
     parser.add_argument("--runs", type=int, metavar="N", help="for --sweep: draws of a random sweep (default: 20)")
     return parser

@@ -9,11 +9,14 @@ from typing import Any, Protocol
 
 from rich.console import Console
 
+from vdmfewshot.studies.store import Failure
 from vdmfewshot.studies.units import Manifest
 from vdmfewshot.studies.work import Outcome
 
 #: seconds between two lines that say only how far the study is
 PAUSE = 5.0
+#: units that fail for the same reason before any has a result
+HOPELESS = 5
 
 
 class Listener(Protocol):
@@ -49,6 +52,7 @@ class Progress:
         self.scores = {unit: score for unit, facts in finished.items() if (score := facts["score"]) is not None}
         self.done, self.failed = set(finished), set(failed) - set(finished)
         self.seconds: list[float] = []
+        self._reasons: list[str] = []
         self._started, self._before, self._said = time.monotonic(), len(self.done) + len(self.failed), 0.0
 
     @property
@@ -61,6 +65,7 @@ class Progress:
         unit = self.manifest.by_id[outcome.unit]
         if outcome.failure is not None:
             self.failed.add(unit.id)
+            self._lose_hope(outcome.failure)
             attempts = f" after {outcome.failure.attempts} attempts" if outcome.failure.attempts > 1 else ""
             self.say(f"{unit.label} fails{attempts} ({outcome.failure.kind}): {outcome.failure.reason}")
         else:
@@ -72,6 +77,12 @@ class Progress:
         for listener in self.listeners:
             listener.heard(outcome, self)
         self.show()
+
+    def _lose_hope(self, failure: Failure) -> None:
+        """Stop if the first units have all failed for one reason, which is then not theirs."""
+        self._reasons.append(failure.reason)
+        if len(self._reasons) >= HOPELESS and not self.done and len(set(self._reasons)) == 1:
+            raise ValueError(f"the first {HOPELESS} units have all failed, and none has a result: {failure.reason}")
 
     def show(self, now: bool = False) -> None:
         """One line, unless there was one a moment ago."""

@@ -73,6 +73,7 @@ class Study:
         executor: where units run.
         keep: what is kept of a unit beside its records: ``adapter``, ``frames``.
         out: folder of studies.
+        args: further words of the ``adapt`` command line, for all units.
         wandb: arguments of the W&B logger: one run for the study; none if not given.
     """
 
@@ -86,6 +87,7 @@ class Study:
     executor: Executor = Executor()
     keep: Sequence[str] = ()
     out: str = "runs"
+    args: Sequence[str] = ()
     wandb: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -128,6 +130,7 @@ class Study:
     def digest(self) -> str:
         """Name of what is to be measured; where it runs does not count."""
         parts = [list(self.base), self.set, self.tasks, self.axes, list(self.points), list(self.keep)]
+        parts.append(list(self.args))
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

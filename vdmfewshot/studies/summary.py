@@ -9,11 +9,12 @@ from statistics import fmean
 from typing import Any
 
 from vdmfewshot.callbacks.task_scores import Evaluated
+from vdmfewshot.data.examples import safe_key
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.records import to_json, write_atomically
 from vdmfewshot.studies.report import SUMMARY, fingerprint, reasons
 from vdmfewshot.studies.store import Store
-from vdmfewshot.studies.units import Manifest, Unit
+from vdmfewshot.studies.units import Manifest, Unit, describe
 
 #: a fresh metric of a unit's task
 MakeMetric = Callable[[Unit], TaskMetric]
@@ -37,7 +38,6 @@ def summarize(manifest: Manifest, store: Store, make_metric: MakeMetric) -> dict
     points: dict[str, list[Unit]] = {}
     for unit in manifest.units:
         points.setdefault(json.dumps([unit.point, unit.main], sort_keys=True, default=str), []).append(unit)
-    seconds = [facts["seconds"] for facts in finished.values()]
     content = {
         "results": fingerprint(manifest, finished),
         "expected": len(manifest.units),
@@ -45,9 +45,12 @@ def summarize(manifest: Manifest, store: Store, make_metric: MakeMetric) -> dict
         "points": [row_of(units, store, finished, make_metric) for units in points.values()],
         "tasks": tasks_of(manifest, finished),
         "missing": reasons(manifest, finished, store.failures()),
-        "hours": sum(seconds) / 3600,
+        "hours": sum(facts["seconds"] for facts in finished.values()) / 3600,
+        "cpu_hours": sum(facts["cpu_seconds"] for facts in finished.values()) / 3600,
     }
     summary: dict[str, Any] = json.loads(to_json(content))
+    for point in summary["points"]:
+        publish_point(point, store.folder)
     write_atomically(store.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     return summary
 
@@ -76,6 +79,14 @@ def row_of(
             name: Evaluated.pool(some).rows(metric, 0.0) for name, some in families.items() if len(families) > 1
         },
     }
+
+
+def publish_point(point: Mapping[str, Any], folder: Path) -> None:
+    """The scores of a point where ``vdmfewshot report`` finds those of runs."""
+    name = safe_key(describe(point["point"]) or "all") + f"-{safe_key(point['main'])}"
+    head = {"task": f"{point['expected']} tasks", **{key: point[key] for key in ("main", "step", "fit_seconds")}}
+    file = folder / "points" / name / "scores" / "test" / f"step={point['step']}" / "scores.json"
+    write_atomically(file, json.dumps({**head, "scores": point["scores"]}, indent=1) + "\n")
 
 
 def part(unit: Unit, store: Store, finished: Mapping[str, Any]) -> Evaluated:

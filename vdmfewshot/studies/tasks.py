@@ -43,7 +43,7 @@ class TaskList:
         inputs: files and folders that they are read from.
     """
 
-    kind: type[FewShotDataModule]
+    kind: type[Any]
     options: dict[str, Any]
     key: str
     values: Mapping[str, Any]
@@ -67,10 +67,8 @@ def read_tasks(spec: Mapping[str, Any], kind: type[Any], options: Mapping[str, A
     limit, ids = spec.pop("limit", None), spec.pop("ids", None)
     if not spec and not issubclass(kind, ListedDataModule):
         return TaskList(kind, dict(options), "", {}, paths_of(options))
-    own = not spec
-    if own:
-        spec = {"source": options["source"], "split": options.get("split", "training")}
-        ids = ids or options.get("tasks")
+    if not spec:
+        return _listed(kind, options, ids, limit)
     found = [name for name in KINDS if name in spec]
     if len(found) != 1:
         known = ", ".join([*KINDS, *CHOICE])
@@ -87,6 +85,22 @@ def read_tasks(spec: Mapping[str, Any], kind: type[Any], options: Mapping[str, A
     merged = {**{k: v for k, v in options.items() if k in shared}, **_extra(spec, name, target)}
     values = {task: values[task] for task in _chosen(list(values), ids, limit)}
     return TaskList(target, merged, key, values, paths_of({**merged, "tasks": list(values.values())}))
+
+
+def _listed(kind: type[ListedDataModule], options: Mapping[str, Any], ids: Any, limit: Any) -> TaskList:
+    """The tasks that a data module lists by itself, or those of its option ``tasks``."""
+    known = list(kind(**options).ids)
+    check_unique(known)
+    values = {task: [task] for task in (_chosen(known, ids, limit) if ids is not None or limit else known)}
+    return TaskList(kind, dict(options), "tasks", values, paths_of(options))
+
+
+def check_unique(names: Sequence[str]) -> None:
+    """Raise ValueError if there is no task, or one is listed twice."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice or not names:
+        problem = f"got {twice[0]!r} more than once" if twice else "got none"
+        raise ValueError(f"tasks must be one or more, each listed once, {problem}")
 
 
 def suits(kind: type[Any], name: str, values: Mapping[str, Any]) -> bool:
@@ -120,13 +134,12 @@ def _extra(spec: Mapping[str, Any], name: str, target: type[Any]) -> dict[str, A
 
 def _chosen(names: Sequence[str], ids: Any, limit: Any) -> list[str]:
     if ids is not None:
-        wanted = [str(item) for item in (ids if isinstance(ids, list | tuple) else [ids])]
-        if not wanted:
-            raise ValueError("tasks.ids must name one or more tasks, got none")
-        twice = [name for name, count in Counter(wanted).items() if count > 1]
-        if twice:
-            raise ValueError(f"tasks.ids must name each task once, got {twice[0]!r} more than once")
-        names = [match for item in wanted for match in [_match(item, names)]]
+        wanted = list(ids) if isinstance(ids, list | tuple) else [ids]
+        numbers = [item for item in wanted if not isinstance(item, str)]
+        if numbers:
+            raise ValueError(f"tasks.ids must be quoted, because YAML takes some for numbers, got {numbers[0]}")
+        check_unique(wanted)
+        names = [_match(item, names) for item in wanted]
     if limit is not None and not (isinstance(limit, int) and limit > 0):
         raise ValueError(f"tasks.limit must be a whole number from 1, got {limit!r}")
     return list(names)[:limit]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,9 @@ class Planner(Protocol):
             ValueError: for settings that cannot be a study.
         """
 
+    def show(self, study: Study) -> None:
+        """Print the resolved configuration of the first point, and end the process."""
+
 
 #: makes an adapter in the process that uses it: (folder of the study, what is kept of a unit)
 MakeAdapter = Callable[[Path, Sequence[str]], Adapter]
@@ -90,13 +94,12 @@ def attempt(adapter: Adapter, store: Store, stack: Sequence[Unit], number: int =
     stack = [unit for unit in stack if not store.done(unit.id)]
     if not stack:
         return []
-    started, scratch = time.perf_counter(), store.scratch()
+    clock, scratch = Clock(len(stack)), store.scratch()
     try:
         failed = dict(adapter.run(stack, scratch, divide))
-        share = (time.perf_counter() - started) / len(stack)
+        share = clock.share()
         return [settle(store, unit, scratch / unit.id, share, number, failed.get(unit.id)) for unit in stack]
     except Exception as error:
-        share = (time.perf_counter() - started) / len(stack)
         kind = kind_of(error)
         if kind != "oom" and "CUDA error" in str(error):
             raise  # this process can use the device no more, and the next units are not to blame
@@ -109,21 +112,43 @@ def attempt(adapter: Adapter, store: Store, stack: Sequence[Unit], number: int =
     if kind == "oom" and divide < 2**DIVISIONS:
         return attempt(adapter, store, stack, number, 2 * divide)
     store.fail(stack[0].id, failure)
-    return [Outcome(stack[0].id, share, failure=failure)]
+    return [Outcome(stack[0].id, clock.share()["seconds"], failure=failure)]
+
+
+class Clock:
+    """Wall and processor time since it was made, shared by some units.
+
+    Args:
+        units: how many.
+    """
+
+    def __init__(self, units: int) -> None:
+        self.units = units
+        self._wall, self._cpu = time.perf_counter(), sum(os.times()[:4])
+
+    def share(self) -> dict[str, float]:
+        """``seconds`` and ``cpu_seconds`` of one unit, all threads and ended children together."""
+        wall, cpu = time.perf_counter() - self._wall, sum(os.times()[:4]) - self._cpu
+        return {"seconds": wall / self.units, "cpu_seconds": cpu / self.units}
 
 
 def settle(
-    store: Store, unit: Unit, draft: Path, seconds: float, number: int, failure: Failure | None = None
+    store: Store,
+    unit: Unit,
+    draft: Path,
+    share: Mapping[str, float],
+    number: int,
+    failure: Failure | None = None,
 ) -> Outcome:
     """Publish the draft of a unit, or record why there is none."""
     if failure is None and not draft.is_dir():
         failure = Failure("error", "the run ended without scores", number)
     if failure is not None:
         store.fail(unit.id, failure)
-        return Outcome(unit.id, seconds, failure=failure)
-    facts = {**facts_of(draft), "task": unit.task, "point": unit.point, "seconds": seconds}
+        return Outcome(unit.id, share["seconds"], failure=failure)
+    facts = {**facts_of(draft), "task": unit.task, "point": unit.point, **share}
     store.publish(unit.id, draft, facts)
-    return Outcome(unit.id, seconds, facts=store.facts(unit.id))
+    return Outcome(unit.id, share["seconds"], facts=store.facts(unit.id))
 
 
 def facts_of(draft: Path) -> dict[str, Any]:

@@ -1,1 +1,0 @@
-"""More tasks than one stack holds, on one machine: ``vdmfewshot fleet``."""
