@@ -19,6 +19,7 @@ DEFAULT: dict[str, dict[str, Any]] = {
     "vdmfewshot.callbacks.cost.CostReport": {},
     "vdmfewshot.callbacks.latents.EncodeAhead": {},
     "vdmfewshot.callbacks.scorer.Scorer": {},
+    "vdmfewshot.callbacks.leave_one_out.LeaveOneOut": {},
     "vdmfewshot.callbacks.visuals.Visuals": {},
     "vdmfewshot.callbacks.predictions.Predictions": {},
     "vdmfewshot.callbacks.export.AdapterExport": {},

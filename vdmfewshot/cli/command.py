@@ -24,6 +24,8 @@ from vdmfewshot.cli import front
 from vdmfewshot.cli.allowlist import check_classes, read_safely
 from vdmfewshot.cli.results import results
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
+from vdmfewshot.data.arc import ArcDataModule
+from vdmfewshot.data.arc_folds import FOLDS, ArcFold, ArcFoldsDataModule
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.defaults import TRAINER
@@ -108,6 +110,7 @@ class FewShotCLI(LightningCLI):
         check_classes(self._sub.as_dict())
         self._require_adapter()
         require_hardware(str(self._sub.trainer.accelerator), str(self._sub.trainer.precision))
+        self._fold_data()
         self._stack_model()
         self._choose_precision()
         self._drop_switched_off()
@@ -140,7 +143,7 @@ class FewShotCLI(LightningCLI):
         data = self.datamodule
         data.setup("fit")
         for task in data.tasks.values() if isinstance(data, StackedDataModule) else [data]:
-            if isinstance(task, FewShotDataModule) and not task.queries("test"):
+            if isinstance(task, FewShotDataModule) and not isinstance(task, ArcFold) and not task.queries("test"):
                 shots, unknown = len(task.support), len(task.queries("predict"))
                 remedy = f"{shots} pairs are shots; keep some with --data.shots {max(1, shots - 1)}, or use"
                 if unknown or shots < 2:
@@ -159,11 +162,21 @@ class FewShotCLI(LightningCLI):
                 f"(--model.adapter {UNTRAINED} scores the frozen backbone itself)"
             )
 
+    def _fold_data(self) -> None:
+        """``--data.leave_out auto`` turns an ARC task into a stack of itself and its folds, validated four times."""
+        data, trainer = self._sub.data, self._sub.trainer
+        if locate(str(data.class_path)) is not ArcDataModule or data.init_args.get("leave_out") != "auto":
+            return
+        data.class_path = f"{ArcFoldsDataModule.__module__}.{ArcFoldsDataModule.__qualname__}"
+        data.init_args.folds = FOLDS
+        if trainer.val_check_interval == TRAINER["val_check_interval"] and trainer.max_steps > 0:
+            trainer.val_check_interval = max(1, trainer.max_steps // 4)
+
     def _stack_model(self) -> None:
         """Data of several tasks turn the model into a stack of adapters, so that every model fragment fits both."""
         model, data = self._sub.model, locate(str(self._sub.data.class_path))
-        plain = f"{FewShotModule.__module__}.{FewShotModule.__qualname__}"
-        if isinstance(data, type) and issubclass(data, StackedDataModule) and model.class_path == plain:
+        plain = locate(str(model.class_path)) is FewShotModule  # by whichever of its paths
+        if isinstance(data, type) and issubclass(data, StackedDataModule) and plain:
             model.class_path = f"{StackedModule.__module__}.{StackedModule.__qualname__}"
 
     def _choose_precision(self) -> None:

