@@ -22,6 +22,7 @@ from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.cli import front
 from vdmfewshot.cli.command import main
 from vdmfewshot.cli.report import read_runs
+from vdmfewshot.training.checkpoint import AtomicCheckpointIO
 from vdmfewshot.training.module import FewShotModule
 
 
@@ -203,24 +204,32 @@ def test_the_console_script_reports_success(args: list[str], work: Path, monkeyp
     assert script.load()() is None
 
 
-def test_a_terminated_run_is_no_success(args: list[str], work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SIGTERM in the middle of training: schedulers and scripts see the shell's status for it."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_terminated_run_is_no_success(
+    number: int, args: list[str], work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal in the middle of training: schedulers and scripts see the shell's status for SIGTERM."""
     signals = iter([False, True])
     handler = signal.getsignal(signal.SIGTERM)
 
     def terminate(self: FewShotModule, batch: Any, batch_idx: int) -> torch.Tensor:
         if next(signals):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return training_step(self, batch, batch_idx)
 
     training_step = FewShotModule.training_step
     monkeypatch.setattr(FewShotModule, "training_step", terminate)
-    monkeypatch.setattr(sys, "argv", ["vdmfewshot", "adapt", *args, "--trainer.max_steps=4", "--name", "terminated"])
+    monkeypatch.setattr(
+        sys, "argv", ["vdmfewshot", "adapt", *args, "--trainer.max_steps=4", "--name", f"terminated{number}"]
+    )
     with pytest.raises(SystemExit) as stop:
         front.run()
     assert stop.value.code == 143
     assert signal.getsignal(signal.SIGTERM) == handler
-    assert not list((work / "runs/terminated").rglob("scores.json"))
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+    assert not list((work / f"runs/terminated{number}").rglob("scores.json"))
+    (saved,) = (work / f"runs/terminated{number}").rglob("last.ckpt")
+    assert AtomicCheckpointIO().load_checkpoint(saved)["global_step"] == 2, "saved at the end of the step"
 
 
 def test_without_a_logger_no_configuration_is_left_in_the_working_folder(

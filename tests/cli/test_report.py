@@ -8,6 +8,7 @@ import pytest
 
 from vdmfewshot.cli.command import main
 from vdmfewshot.cli.report import read_runs
+from vdmfewshot.storage.errors import DamagedFileError
 
 
 def write_scores(run: Path, step: int, score: float, fit_seconds: float = 100.0, **extra: Any) -> Path:
@@ -72,9 +73,40 @@ def test_nothing_to_report_is_an_error(folder: str, tmp_path: Path, capsys: pyte
     assert ("no such folder" if folder == "missing" else "no test scores below") in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"main": "iou", "scores": {}}'])
-def test_a_damaged_file_is_named(content: str, tmp_path: Path) -> None:
+HEAD = '{"main": "iou", "fit_seconds": 1, "scores": '
+DAMAGED = [
+    "",
+    "{",
+    "[]",
+    "{}",
+    "[" * 200_000,
+    HEAD + "NaN}",
+    HEAD + "[]}",
+    HEAD + "{}}",
+    HEAD + '{"iou": {"score": "x"}}}',
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_file_is_named_and_costs_its_own_run_alone(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = write_scores(tmp_path / "a" / "version_0", 1, 0.5)
+    write_scores(tmp_path / "b" / "version_0", 1, 0.25)
     file.write_text(content)
-    with pytest.raises(ValueError, match=r"step=1/scores\.json is damaged or of another version"):
+    with pytest.raises(DamagedFileError, match=r"a/version_0/.*/step=1/scores\.json .*; run the test again"):
         main(["report", str(tmp_path)])
+    assert "0.250" in capsys.readouterr().out
+
+
+def test_folders_of_other_names_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_scores(tmp_path / "a" / "version_0", 1, 0.5)
+    file.parent.with_name("step=abc").mkdir()
+    (file.parent.with_name("step=abc") / "scores.json").write_text(file.read_text())
+    assert len(table([str(tmp_path)], capsys)) == 1
+
+
+def test_names_are_text_and_no_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_scores(tmp_path / "[" / "x] [red]" / "version_0", 1, 0.5)
+    main(["report", str(tmp_path)])
+    assert "[/x] [red]/version_0" in capsys.readouterr().out

@@ -48,6 +48,12 @@ def test_the_export_is_one_folder_of_known_files(trained: tuple[FewShotModule, P
     }
 
 
+def test_others_may_read_it(trained: tuple[FewShotModule, Path]) -> None:
+    (folder := trained[1].with_name("new")).mkdir()
+    assert trained[1].stat().st_mode == folder.stat().st_mode
+    assert {f.stat().st_mode & 0o777 for f in trained[1].iterdir()} == {folder.stat().st_mode & 0o666}
+
+
 def test_stock_diffusers_loads_it_and_gives_the_same_output(trained: tuple[FewShotModule, Path], tiny: Path) -> None:
     module, folder = trained
     expected = module.backbone.probe()
@@ -161,6 +167,40 @@ def test_a_manifest_of_another_format_is_refused(copy: Path, tiny: Path) -> None
     manifest = json.loads((copy / adapters.MANIFEST_FILE).read_text())
     (copy / adapters.MANIFEST_FILE).write_text(json.dumps({**manifest, "format": 99}))
     with pytest.raises(ValueError, match="has format 99, this version reads 1"):
+        load(copy, tiny)
+
+
+SPOIL: list[tuple[str, Callable[[dict[str, object]], object]]] = [
+    (adapters.MANIFEST_FILE, lambda content: []),
+    (adapters.MANIFEST_FILE, lambda content: {"format": 1}),
+    (adapters.MANIFEST_FILE, lambda content: {**content, "backbone": {}}),
+    (adapters.MANIFEST_FILE, lambda content: {**content, "codec": "mask"}),
+    (adapters.MANIFEST_FILE, lambda content: {**content, "colour": "blue"}),
+    ("adapter_config.json", lambda content: {}),
+    ("adapter_config.json", lambda content: {"lora_alpha": "9"}),
+]
+
+
+@pytest.mark.parametrize(("name", "spoil"), SPOIL)
+def test_damaged_descriptions_are_refused_with_file_and_remedy(
+    name: str, spoil: Callable[[dict[str, object]], object], copy: Path, tiny: Path
+) -> None:
+    (copy / name).write_text(json.dumps(spoil(json.loads((copy / name).read_text()))))
+    with pytest.raises(ValueError, match=rf"{name} is damaged .*; export the adapter again"):
+        load(copy, tiny)
+    (copy / name).write_text("{")
+    with pytest.raises(ValueError, match=rf"{name} cannot be read as JSON .*; export the adapter again"):
+        load(copy, tiny)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_refused(value: float, copy: Path, tiny: Path) -> None:
+    def spoil(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        next(iter(state.values())).view(-1)[3] = value
+        return state
+
+    rewrite(copy, spoil)
+    with pytest.raises(ValueError, match="holds NaN or infinity in 1 tensors"):
         load(copy, tiny)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from tests.clips.test_clip import IMAGE
 from vdmfewshot.backbones.base import Latents
 from vdmfewshot.clips.clip import Clip, ClipBatch, Pair, collate, to_frame
 from vdmfewshot.storage.tensors import save_tensors
-from vdmfewshot.training.cache import LatentCache
+from vdmfewshot.training.cache import LatentCache, content_digest
 
 
 class CountingEncoder:
@@ -53,12 +54,44 @@ def test_another_encoder_has_other_entries(tmp_path: Path) -> None:
     assert other.encoded == 1
 
 
-def test_foreign_and_damaged_entries_are_refused(tmp_path: Path) -> None:
-    LatentCache("vae", tmp_path).get(batch(0), CountingEncoder())
+def flip(file: Path, position: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[position] ^= 1
+    file.write_bytes(content)
+
+
+def foreign(file: Path) -> None:
+    tensors = {"x0": torch.zeros(1, 2, 1, 4, 4)}
+    save_tensors(file, tensors, {"frames": "other", "encoder": "vae", "content": content_digest(tensors)})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        foreign,
+        lambda file: file.write_bytes(b"no tensor"),
+        lambda file: file.write_bytes(b""),
+        lambda file: file.write_bytes(file.read_bytes()[:-1]),
+        *(lambda file, position=position: flip(file, position) for position in (0, 20, -1, -500)),
+    ],
+)
+def test_damaged_entries_are_made_again(damage: Callable[[Path], object], tmp_path: Path) -> None:
+    whole = LatentCache("vae", tmp_path).get(batch(0), CountingEncoder())
     (file,) = tmp_path.glob("*/*.safetensors")
-    save_tensors(file, {"x0": torch.zeros(1), "condition.image": torch.zeros(1)}, {"frames": "other", "encoder": "vae"})
-    with pytest.raises(ValueError, match="stale or foreign"):
-        LatentCache("vae", tmp_path).get(batch(0), CountingEncoder())
-    file.write_bytes(b"not a tensor")
-    with pytest.raises(ValueError, match="damaged"):
-        LatentCache("vae", tmp_path).get(batch(0), CountingEncoder())
+    damage(file)
+    encode = CountingEncoder()
+    with pytest.warns(UserWarning, match=r"safetensors is damaged \(.+\) and is made again"):
+        again = LatentCache("vae", tmp_path).get(batch(0), encode)
+    assert encode.encoded == 1
+    assert torch.equal(again.x0, whole.x0)
+    LatentCache("vae", tmp_path).get(batch(0), encode)
+    assert encode.encoded == 1, "it is whole again"
+
+
+def test_latents_of_any_dtype_keep_their_content(tmp_path: Path) -> None:
+    def half(frames: Tensor) -> Latents:
+        return Latents(frames.bfloat16(), {})
+
+    first, second = (LatentCache("vae", tmp_path).get(batch(0), half) for _ in range(2))
+    assert first.x0.dtype == second.x0.dtype == torch.bfloat16
+    assert torch.equal(first.x0, second.x0)

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
+import shutil
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from itertools import count
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from vdmfewshot.training.checkpoint import AtomicCheckpointIO, verify
+from vdmfewshot.storage.atomic import replacing, sweep
+from vdmfewshot.storage.errors import DamagedFileError
+from vdmfewshot.training.checkpoint import AtomicCheckpointIO, previous, usable, verify
 
-CONTENT = {"state_dict": {"a": torch.arange(5000.0)}, "global_step": 3, "nested": [1, {"b": "c"}]}
+CONTENT = {
+    "state_dict": {"a": torch.arange(5000.0)},
+    "global_step": 3,
+    "nested": [1, {"b": "c"}],
+    "pytorch-lightning_version": "2.6.0",
+}
 
 
 @pytest.fixture
@@ -66,7 +78,7 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
             return os.mkdir, (str(canary),)
 
     AtomicCheckpointIO().save_checkpoint({"state_dict": Evil()}, file)  # well-formed and checksummed
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(DamagedFileError, match="holds more than tensors and plain values"):
         AtomicCheckpointIO().load_checkpoint(file)
     assert not canary.exists()
 
@@ -76,8 +88,8 @@ def test_a_full_disk_leaves_the_previous_checkpoint(file: Path, monkeypatch: pyt
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        AtomicCheckpointIO().save_checkpoint({"global_step": 4}, file)
+    with pytest.raises(OSError, match="disk full"):
+        AtomicCheckpointIO().save_checkpoint({**CONTENT, "global_step": 4}, file)
     assert AtomicCheckpointIO().load_checkpoint(file)["global_step"] == 3
     assert [p.name for p in file.parent.iterdir()] == ["last.ckpt"]
 
@@ -86,14 +98,15 @@ def write_for_ever(file: Path, saved: Event) -> None:
     """Child: one checkpoint after the other, of arrays filled with the number of the step."""
     for step in count():
         filled = torch.from_numpy(np.full(300_000, step, np.float32))  # numpy: torch's threads do not survive a fork
-        AtomicCheckpointIO().save_checkpoint({"step": step, "a": filled}, file)
+        AtomicCheckpointIO().save_checkpoint({**CONTENT, "global_step": step, "a": filled}, file)
         saved.set()
 
 
-def test_kill_during_save_never_leaves_a_broken_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_kill_during_save_never_leaves_a_broken_file(kills: int, tmp_path: Path) -> None:
     rng, file, fork = np.random.default_rng(0), tmp_path / "last.ckpt", multiprocessing.get_context("fork")
     steps = []
-    for _ in range(10):
+    for _ in range(kills):
         saved = fork.Event()
         process = fork.Process(target=write_for_ever, args=(file, saved), daemon=True)
         process.start()
@@ -102,8 +115,118 @@ def test_kill_during_save_never_leaves_a_broken_file(tmp_path: Path) -> None:
         process.kill()
         process.join()
         loaded = AtomicCheckpointIO().load_checkpoint(file)
-        assert torch.equal(loaded["a"], torch.full((300_000,), float(loaded["step"])))
-        steps.append(loaded["step"])
+        assert torch.equal(loaded["a"], torch.full((300_000,), float(loaded["global_step"])))
+        steps.append(loaded["global_step"])
     assert max(steps) > 0, "some were killed in a later save"
+    AtomicCheckpointIO().load_checkpoint(file)
+    assert {p.name for p in tmp_path.iterdir()} == {"last.ckpt", "previous-last.ckpt"}, "nothing of killed writers"
+
+
+def die_at(call: int, file: Path) -> None:
+    """Child: a third save, killed just before the so manieth change of a name."""
+    calls = count()
+
+    def dying(change: Callable[..., None]) -> Callable[..., None]:
+        def changed(*names: Path) -> None:
+            if next(calls) == call:
+                os.kill(os.getpid(), signal.SIGKILL)
+            change(*names)
+
+        return changed
+
+    os.link, os.replace = dying(os.link), dying(os.replace)
+    AtomicCheckpointIO().save_checkpoint({**CONTENT, "global_step": 3}, file)
+
+
+@pytest.mark.parametrize("call", [0, 1, 2, 3])
+def test_kill_between_two_changes_of_names_loses_nothing(call: int, tmp_path: Path) -> None:
+    file = tmp_path / "last.ckpt"
+    for step in (1, 2):
+        AtomicCheckpointIO().save_checkpoint({**CONTENT, "global_step": step}, file)
+    process = multiprocessing.get_context("fork").Process(target=die_at, args=(call, file))
+    process.start()
+    process.join(60)
+    assert process.exitcode == (-signal.SIGKILL if call < 3 else 0)
+    assert AtomicCheckpointIO().load_checkpoint(file)["global_step"] == (2 if call < 3 else 3)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+# -- the one before ---------------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_checkpoint_has_a_predecessor(file: Path) -> None:
+    AtomicCheckpointIO().save_checkpoint({**CONTENT, "global_step": 4}, file)
+    assert AtomicCheckpointIO().load_checkpoint(file)["global_step"] == 4
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r"last\.ckpt is damaged.*going on from the one before it, .*previous-last"):
+        assert AtomicCheckpointIO().load_checkpoint(file)["global_step"] == 3
+    file.unlink()
+    with pytest.warns(UserWarning, match=r"no checkpoint at .*going on"):
+        assert usable(file) == previous(file)
+    previous(file).write_bytes(b"")
+    with pytest.raises(DamagedFileError, match=r"previous-last\.ckpt is damaged"):
+        usable(file)
+
+
+def test_removing_a_checkpoint_removes_both(file: Path) -> None:
     AtomicCheckpointIO().save_checkpoint(CONTENT, file)
-    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"], "what killed writers left is removed"
+    AtomicCheckpointIO().remove_checkpoint(file)
+    assert list(file.parent.iterdir()) == []
+
+
+def test_drafts_of_dead_writers_alone_are_swept(file: Path) -> None:
+    with replacing(file.with_name("other.ckpt")) as draft:
+        machine, process = draft.name.split(".")[-4:-2]
+        assert process == str(os.getpid())
+        dead = [draft.with_name(f".last.ckpt.{machine}.{2**22 + 1}.0.tmp"), draft.with_name(".a.elsewhere.1.0.tmp")]
+        for orphan in dead:
+            orphan.touch()
+        AtomicCheckpointIO().load_checkpoint(file)
+        assert draft.exists(), "its writer lives"
+        assert not dead[0].exists()
+        assert dead[1].exists(), "whether its writer lives cannot be seen from here"
+        os.utime(dead[1], (0, 0))
+        sweep(file.parent)
+        assert not dead[1].exists()
+
+
+@pytest.mark.parametrize("content", [{"model": 1}, {**CONTENT, "state_dict": None}, [1, 2]])
+def test_a_checksummed_file_that_is_no_checkpoint_is_refused(content: Any, tmp_path: Path) -> None:
+    AtomicCheckpointIO().save_checkpoint(content, tmp_path / "a.ckpt")
+    with pytest.raises(DamagedFileError, match=r"a\.ckpt is no checkpoint of a training run"):
+        AtomicCheckpointIO().load_checkpoint(tmp_path / "a.ckpt")
+
+
+TRACED = """
+import sys
+from vdmfewshot.training.checkpoint import AtomicCheckpointIO
+for step in range(2):
+    AtomicCheckpointIO().save_checkpoint({"global_step": step}, sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_the_kernel_sees_write_flush_rename_flush(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    calls = "trace=openat,write,fsync,rename,link,close"
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-e",
+        calls,
+        "-o",
+        str(log),
+        sys.executable,
+        "-c",
+        TRACED,
+        str(tmp_path / "a.ckpt"),
+    ]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    names = [line.split("(")[0].split()[-1] for line in log.read_text().splitlines() if str(tmp_path) in line]
+    order = [
+        name for i, name in enumerate(names) if name in ("write", "fsync", "rename", "link") and names[i - 1] != name
+    ]
+    once = ["write", "fsync", "rename", "fsync"]
+    assert order == [*once, *once[:2], "link", "rename", *once[1:]]

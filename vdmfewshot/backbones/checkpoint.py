@@ -16,6 +16,8 @@ import diffusers
 import torch
 from torch import nn
 
+from vdmfewshot.storage.documents import read_object
+
 #: name of the model that ships with this package
 EMBEDDED = "embedded"
 #: bytes at each end of a file that name its content
@@ -94,8 +96,7 @@ class Checkpoint:
             file = self.folder / name
             if not file.is_file():
                 raise FileNotFoundError(f"{self.path!r} is not a diffusers checkpoint: {name} is missing")
-            config: dict[str, Any] = json.loads(file.read_text())
-            return config
+            return read_object(file, {}, "download the checkpoint again")
         try:
             loaded = reader.load_config(self.location, subfolder=subfolder or None, revision=self.revision)
         except OSError as error:

@@ -16,6 +16,7 @@ DEFAULT: dict[str, dict[str, Any]] = {
         "save_on_exception": True,
     },
     "vdmfewshot.callbacks.progress.Progress": {},
+    "vdmfewshot.callbacks.watchdog.Watchdog": {},
     "vdmfewshot.callbacks.cost.CostReport": {},
     "vdmfewshot.callbacks.latents.EncodeAhead": {},
     "vdmfewshot.callbacks.scorer.Scorer": {},

@@ -18,6 +18,10 @@ from vdmfewshot.clips.clip import Pair, to_frame, to_image
 from vdmfewshot.clips.geometry import Letterbox
 from vdmfewshot.codecs.base import Codec, Decoded
 from vdmfewshot.metrics.base import TaskMetric
+from vdmfewshot.storage.tensors import is_finite
+
+#: why an attempt is none
+NOT_FINITE = "non-finite values in the generated clip"
 
 
 class TaskData(Protocol):
@@ -62,6 +66,19 @@ def decoders(data: TaskData, views: int, attempts: int) -> list[Decoder]:
     return [functools.partial(plain, view=view) if view else plain for view in numbers]
 
 
+def last_frames(clips: Tensor | None) -> list[NDArray[np.float32] | None]:
+    """The last frame (H, W, 3) in [0, 255] of K attempts; ``None`` for one whose clip holds a non-finite value.
+
+    What scores, saves or shows an attempt asks here, so that none of them takes NaN for a picture.
+
+    Args:
+        clips: (K, F', 3, H, W) in [-1, 1]; ``None`` if there is no prediction.
+    """
+    if clips is None:
+        return []
+    return [to_image(clip[-1]) if is_finite(clip) else None for clip in clips.detach().float().cpu()]
+
+
 def score_clips(
     metric: TaskMetric, decode: Decoder | Sequence[Decoder], clips: Tensor | None, pair: Pair
 ) -> dict[str, Any]:
@@ -76,13 +93,12 @@ def score_clips(
         clips: (K, F', 3, H, W) in [-1, 1]; ``None`` if there is no prediction.
         pair: input and truth.
     """
-    clips = torch.zeros(0, 1, 3, 1, 1) if clips is None else clips.detach().float().cpu()
-    each = decode if isinstance(decode, Sequence) else [decode] * len(clips)
-    finite = [(read, clip) for read, clip in zip(each, clips, strict=True) if bool(torch.isfinite(clip).all())]
-    failure = "non-finite values in the generated clip" if len(finite) < len(clips) else None
+    frames = last_frames(clips)
+    each = decode if isinstance(decode, Sequence) else [decode] * len(frames)
+    failure = NOT_FINITE if any(frame is None for frame in frames) else None
     attempts: list[Decoded[Any]] = []
     try:
-        attempts = [read(to_image(clip[-1]), pair) for read, clip in finite]
+        attempts = [read(frame, pair) for read, frame in zip(each, frames, strict=True) if frame is not None]
         measured = metric.measure(attempts, pair)
     except Exception as error:
         failure, attempts = f"{type(error).__name__}: {error}", []

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
-from vdmfewshot.callbacks.evaluation import decoders, gather, run_folder, tasks_of
-from vdmfewshot.clips.clip import ClipBatch, to_image
+from vdmfewshot.callbacks.evaluation import NOT_FINITE, decoders, gather, last_frames, run_folder, tasks_of
+from vdmfewshot.clips.clip import ClipBatch
 from vdmfewshot.codecs.base import Decoded
+from vdmfewshot.metrics.records import publish
+from vdmfewshot.storage.atomic import replacing
+
+#: what is written of an attempt that is none
+FAILED = {"confidence": 0.0, "failure": NOT_FINITE}
 
 
 class Predictions(Callback):
     """Saves predictions to ``<run>/predictions``.
 
     Images, masks and label maps become PNG files; grids and keypoints are in ``predictions.jsonl``, with the confidence
-    of every attempt and the path of the input. They are named like the input; ``<name>.frame.png`` is the raw last
-    frame, before decoding. Files of a stack of tasks are in a folder per task.
+    of every attempt (0, and a ``failure``, for one that holds NaN) and the path of the input. They are named like the
+    input; ``<name>.frame.png`` is the raw last frame, before decoding. Files of a stack of tasks are in a folder per
+    task.
     """
 
     def __init__(self) -> None:
@@ -50,21 +56,35 @@ class Predictions(Callback):
             folder = self._folder / name
             folder.mkdir(exist_ok=True)
             for pair, attempts in zip(part.pairs, part.generated, strict=True):
-                frames = [to_image(clip[-1]) for clip in attempts]
+                frames = last_frames(attempts)
                 stem = str(pair.meta.get("name", pair.key))
                 (folder / stem).parent.mkdir(parents=True, exist_ok=True)
-                save_png(folder / f"{stem}.frame.png", frames[0].round().astype(np.uint8))
-                answers = [save_label(folder, stem, i, readers[i](frame, pair)) for i, frame in enumerate(frames)]
+                if frames[0] is not None:
+                    save_png(folder / f"{stem}.frame.png", frames[0].round().astype(np.uint8))
+                answers = [
+                    dict(FAILED) if frame is None else save_label(folder, stem, i, readers[i](frame, pair))
+                    for i, frame in enumerate(frames)
+                ]
                 source = {"source": pair.meta["source"]} if "source" in pair.meta else {}
                 row = {"key": pair.key, **source, "attempts": answers}
                 self._rows.append({"task": name, **row} if name else row)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Publish the list of all ranks."""
+        """Publish the list of all ranks.
+
+        Raises:
+            FloatingPointError: if no query has an answer.
+        """
         rows = {(row.get("task", ""), row["key"]): row for part in gather(self._rows) for row in part}
         if trainer.is_global_zero:
-            lines = [json.dumps(rows[key]) for key in sorted(rows)]
-            (self._folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+            publish(self._folder, [rows[key] for key in sorted(rows)], "predictions.jsonl")
+        lost = [row["key"] for row in rows.values() if all("failure" in answer for answer in row["attempts"])]
+        if not lost:
+            return
+        text = f"{len(lost)} of {len(rows)} queries have no answer ({lost[0]}, ...): {NOT_FINITE}; use dtype fp32"
+        if len(lost) == len(rows):
+            raise FloatingPointError(text)
+        rank_zero_warn(text)
 
 
 def save_label(folder: Path, stem: str, attempt: int, decoded: Decoded[Any]) -> dict[str, Any]:
@@ -79,11 +99,7 @@ def save_label(folder: Path, stem: str, attempt: int, decoded: Decoded[Any]) -> 
 
 
 def save_png(file: Path, image: NDArray[np.uint8]) -> None:
-    """Write (h, w) or (h, w, 3) RGB uint8 without loss.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
+    """Write (h, w) or (h, w, 3) RGB uint8 without loss, see ``replacing``."""
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
-    if not cv2.imwrite(str(file), pixels):
-        raise OSError(f"cannot write {file}")
+    with replacing(file) as draft:
+        draft.write_bytes(cv2.imencode(".png", pixels)[1].tobytes())

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 #: columns after the interval: heading and field of ``scores.json``
@@ -23,7 +24,7 @@ def score_table(title: str, scores: Mapping[str, Mapping[str, Any]], main: str |
     """
     table = _table(title, "")
     for name in sorted(scores, key=lambda name: name != main):
-        table.add_row(name, *_cells(scores[name]), style="bold" if name == main else None)
+        table.add_row(escape(name), *_cells(scores[name]), style="bold" if name == main else None)
     return table
 
 
@@ -35,14 +36,14 @@ def runs_table(rows: Iterable[tuple[str, str, Mapping[str, Any]]]) -> Table:
     """
     table = _table("test scores", "run", "metric")
     for run, metric, row in rows:
-        table.add_row(run, metric, *_cells(row))
+        table.add_row(escape(run), escape(metric), *_cells(row))
     return table
 
 
 def _table(title: str, *names: str) -> Table:
     """A table of left-aligned names and right-aligned numbers."""
     # Narrow enough for 80 columns, which is what a terminal has that does not say.
-    table = Table(title=title, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(title=escape(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in names:
         table.add_column(name, no_wrap=True)
     for heading in ("score", "95 %\ninterval", *(heading for heading, _ in REFERENCES), "n", "seconds"):

@@ -13,9 +13,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
-from vdmfewshot.callbacks.evaluation import TaskData, decoders, gather, score_clips
+from vdmfewshot.callbacks.evaluation import TaskData, decoders, gather, last_frames, score_clips
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
-from vdmfewshot.clips.clip import ClipBatch, Pair, to_image
+from vdmfewshot.clips.clip import ClipBatch, Pair
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.records import (
     MANIFEST,
@@ -30,6 +30,7 @@ from vdmfewshot.metrics.records import (
     to_json,
     write_atomically,
 )
+from vdmfewshot.storage.errors import storage_error
 
 
 @dataclass(frozen=True)
@@ -151,11 +152,11 @@ class TaskScores:
         folder = self.folder / "frames"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            for attempt, clip in enumerate(clips):
-                frame = np.rint(to_image(clip[-1])).astype(np.uint8)
-                Image.fromarray(frame).save(folder / f"{pair.key}_{attempt}.png")
+            for attempt, frame in enumerate(last_frames(clips)):
+                if frame is not None:
+                    Image.fromarray(np.rint(frame).astype(np.uint8)).save(folder / f"{pair.key}_{attempt}.png")
         except OSError as error:
-            rank_zero_warn(f"last frames are not saved: {error}")
+            rank_zero_warn(f"last frames are not saved: {storage_error(error) or error}")
 
 
 def warn_of_failures(stage: str, records: Sequence[Record]) -> None:

@@ -19,6 +19,7 @@ from vdmfewshot.clips.clip import ClipBatch, Pair, to_image
 from vdmfewshot.clips.rng import named_generator
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.records import recompute
+from vdmfewshot.storage.errors import storage_error
 
 HEADINGS = ("input", "generated", "decoded", "truth")
 
@@ -119,7 +120,8 @@ class Visuals(Callback):
                     logger.log_image(f"pictures/{stage}", sheets, trainer.global_step)
                     logger.log_video(f"clips/{stage}", clips, trainer.global_step, caption=captions)
         except Exception as error:
-            rank_zero_warn(f"pictures are skipped: {type(error).__name__}: {error}")
+            known = storage_error(error) or f"{type(error).__name__}: {error}"
+            rank_zero_warn(f"pictures are skipped: {known}")
 
 
 def whole_clip(module: LightningModule, outputs: ClipBatch, index: int) -> Tensor:

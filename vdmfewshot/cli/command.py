@@ -23,13 +23,14 @@ from vdmfewshot.callbacks.loggers import ResilientWandbLogger
 from vdmfewshot.cli import front
 from vdmfewshot.cli.allowlist import check_classes, read_safely
 from vdmfewshot.cli.results import results
+from vdmfewshot.cli.retry import free_memory, run_or_retry
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.arc_folds import FOLDS, ArcFold, ArcFoldsDataModule
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.defaults import TRAINER
-from vdmfewshot.training.checkpoint import verify
+from vdmfewshot.training.checkpoint import usable
 from vdmfewshot.training.module import UNTRAINED, FewShotModule
 from vdmfewshot.training.refusals import require_clip, require_hardware, require_steps
 from vdmfewshot.training.stacked_module import StackedModule
@@ -83,9 +84,9 @@ class FewShotCLI(LightningCLI):
         if path == "last":
             self._sub.ckpt_path = path = str(self._last_checkpoint())
         if path is not None:
-            verify(Path(path))
+            file = usable(Path(path))
             if self.config.subcommand in ("adapt", "fit"):
-                require_steps(Path(path), self._sub.trainer.max_steps)
+                require_steps(file, self._sub.trainer.max_steps)
 
     def _last_checkpoint(self) -> Path:
         """The newest ``last.ckpt`` of the runs of this name."""
@@ -132,6 +133,15 @@ class FewShotCLI(LightningCLI):
                 require_clip(folder / name, task.clip_shape)
 
     before_validate = before_test = before_predict
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run the verb; if memory runs out, once more with less at a time."""
+        run_or_retry(partial(super()._run_subcommand, subcommand), self._start_again, self._sub)
+
+    def _start_again(self) -> None:
+        vars(self).update(config_init=None, model=None, datamodule=None, trainer=None)
+        free_memory()
+        self.instantiate_classes()
 
     def after_fit(self) -> None:
         """Tell the shell if the fit was terminated."""

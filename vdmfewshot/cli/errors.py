@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from vdmfewshot.storage.errors import storage_error
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -59,7 +62,12 @@ def plain_errors() -> Iterator[None]:
         yield
     except Mistake as error:
         raise refuse(error, error.see) from None
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except Exception as error:
+        if (known := storage_error(error)) is not None:
+            sys.stderr.write(f"error: {known}\n")
+            raise SystemExit(os.EX_IOERR) from None
+        if not isinstance(error, ValueError | FileNotFoundError | FloatingPointError):
+            raise
         frames = traceback.extract_tb(error.__traceback__)
         if not frames or PACKAGE not in Path(frames[-1].filename).parents:
             raise

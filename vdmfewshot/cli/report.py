@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,11 +13,17 @@ from rich.console import Console
 
 from vdmfewshot.callbacks.table import runs_table
 from vdmfewshot.storage.atomic import replacing
+from vdmfewshot.storage.documents import NUMBER, misfit, read_object
+from vdmfewshot.storage.errors import DamagedFileError
 
 #: of files that hold the table
 FORMATS = {"markdown": "Markdown", "csv": "CSV", "json": "JSON"}
 #: a narrow terminal may break lines of the table, but must not cost it columns
 WIDTH = 1000
+REMEDY = "run the test again"
+#: fields of a score that the table shows; what is undefined is null
+UNDEFINED = (*NUMBER, type(None))
+ROW = {"score": UNDEFINED, "low": UNDEFINED, "high": UNDEFINED, "n": int, "n_expected": int, "seconds": NUMBER}
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,18 @@ def report(args: Sequence[str]) -> None:
     if any(getattr(options, name) for name in ("html", *FORMATS)):
         write(options, list(found.values()))
         return
-    scores = [read_score(run, file) for run, file in found.values()]
+    scores: list[RunScore] = []
+    damaged: list[str] = []
+    for run, file in found.values():
+        try:
+            scores.append(read_score(run, file))
+        except DamagedFileError as error:  # the others are shown all the same
+            damaged.append(str(error))
     rows = [(str(score.run), score.metric, {**score.row, "seconds": score.seconds}) for score in scores]
-    Console(width=WIDTH).print(runs_table(rows))
+    if rows:
+        Console(width=WIDTH).print(runs_table(rows))
+    if damaged:
+        raise DamagedFileError("; ".join(damaged))
 
 
 def write(options: argparse.Namespace, found: Sequence[tuple[Path, Path]]) -> None:
@@ -101,8 +115,9 @@ def find_scores(folder: Path) -> dict[Path, Path]:
     """``scores.json`` of the last test of every run at or below a folder, in order of path."""
     last: dict[Path, tuple[int, Path]] = {}
     for file in sorted(folder.glob("**/scores/test/step=*/scores.json")):
-        run, step = file.parents[3], int(file.parent.name.removeprefix("step="))
-        last[run] = max(last.get(run, (-1, file)), (step, file))
+        run, step = file.parents[3], file.parent.name.removeprefix("step=")
+        if step.isdecimal():  # a folder of another name is none of ours
+            last[run] = max(last.get(run, (-1, file)), (int(step), file))
     return {run: file for run, (_, file) in last.items()}
 
 
@@ -110,11 +125,10 @@ def read_score(run: Path, file: Path) -> RunScore:
     """The main row of one ``scores.json``.
 
     Raises:
-        ValueError: naming the file, if it is damaged or of another version.
+        DamagedFileError: naming the file, if it is damaged or of another version.
     """
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        row = content["scores"][content["main"]]
-        return RunScore(run, content["main"], row, content["fit_seconds"] + row["seconds"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged or of another version of vdmfewshot; run the test again") from error
+    content = read_object(file, {"main": str, "scores": dict, "fit_seconds": NUMBER}, REMEDY)
+    row = content["scores"].get(content["main"])
+    if problem := misfit(row, ROW):
+        raise DamagedFileError(f"{file} is damaged or of another version (its main score: {problem}); {REMEDY}")
+    return RunScore(run, content["main"], row, content["fit_seconds"] + row["seconds"])

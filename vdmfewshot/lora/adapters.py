@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vdmfewshot.clips.rng import derive_seed
+from vdmfewshot.storage.documents import NUMBER, Kind, misfit, read_object
+from vdmfewshot.storage.errors import DamagedFileError
+from vdmfewshot.storage.tensors import is_finite
 
 ADAPTER = "default"
 #: the file name that diffusers' ``load_lora_weights`` looks for
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 MANIFEST_FILE = "vdmfewshot.json"
 PREFIX = "transformer."
+REMEDY = "export the adapter again, or get another copy of its folder"
+#: what a manifest must hold to be compared with a run: fields of itself, then of its parts
+MANIFEST_FIELDS: dict[str, dict[str, Kind]] = {
+    "": {"backbone": dict, "codec": dict, "clip": dict, "task": str, "weights_sha256": str},
+    "backbone": {"path": str, "fingerprint": str},
+    "codec": {"name": str, "hash": str, "spec": object},
+}
 
 
 @dataclass(frozen=True)
@@ -201,10 +211,22 @@ def require_adapter(folder: Path) -> None:
 
 
 def _read_manifest(file: Path) -> Manifest:
-    content = json.loads(file.read_text())
-    if content.get("format") != Manifest.format:
-        raise ValueError(f"{file} has format {content.get('format')!r}, this version reads {Manifest.format}")
+    content = read_object(file, {"format": int}, REMEDY)
+    if content["format"] != Manifest.format:
+        raise ValueError(f"{file} has format {content['format']!r}, this version reads {Manifest.format}")
+    if problem := _manifest_problem(content):
+        raise DamagedFileError(f"{file} is damaged or of another version ({problem}); {REMEDY}")
     return Manifest(**content)
+
+
+def _manifest_problem(content: Mapping[str, Any]) -> str:
+    strange = sorted(content.keys() - {field.name for field in fields(Manifest)})
+    if strange:
+        return f"{strange[0]} is unknown"
+    for part, wanted in MANIFEST_FIELDS.items():
+        if problem := misfit(content[part] if part else content, wanted):
+            return f"{part}: {problem}" if part else problem
+    return ""
 
 
 def load_adapter(folder: Path, model: Any, base: str, codec_hash: str | None = None) -> Manifest | None:
@@ -241,7 +263,7 @@ def check_state(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], whe
     """Compare names and shapes of adapter tensors; every one must be used.
 
     Raises:
-        ValueError: listing missing and unexpected names, or the first wrong shape, or if all B are zero.
+        ValueError: listing missing and unexpected names, a wrong shape or what is not finite; or if all B are zero.
     """
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unexpected:
@@ -255,6 +277,11 @@ def check_state(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], whe
                 f"adapter {where} has another rank or base: {name} is {tuple(found[name].shape)}, "
                 f"expected {tuple(tensor.shape)}; set lora.rank to the rank it was trained with"
             )
+    spoilt = [name for name, tensor in found.items() if not is_finite(tensor)]
+    if spoilt:
+        raise ValueError(
+            f"adapter {where} holds NaN or infinity in {len(spoilt)} tensors ({spoilt[0]}, ...); train it again"
+        )
     if not any(v.any() for k, v in found.items() if "lora_B" in k):
         raise ValueError(f"adapter {where} is untrained: every lora_B is zero, so that it would have no effect")
 
@@ -264,7 +291,8 @@ def _check_alpha(folder: Path, model: Any) -> None:
     file = folder / "adapter_config.json"
     if not file.is_file():
         return
-    saved, ours = json.loads(file.read_text())["lora_alpha"], peft_config(model)["lora_alpha"]
+    saved = read_object(file, {"lora_alpha": NUMBER}, REMEDY)["lora_alpha"]
+    ours = peft_config(model)["lora_alpha"]
     if saved != ours:
         raise ValueError(f"adapter {folder} was trained with lora.alpha {saved}, got {ours}; set lora.alpha={saved}")
 

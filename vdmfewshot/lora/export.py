@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from diffusers.loaders import LTXVideoLoraLoaderMixin
@@ -26,12 +26,14 @@ from vdmfewshot.lora.adapters import (
     peft_config,
     sha256,
 )
+from vdmfewshot.storage.atomic import flush
+from vdmfewshot.storage.errors import writing
 
 PEFT_FILE = "adapter_model.safetensors"
 
 
 def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manifest) -> Manifest:
-    """Write the adapter for diffusers, for peft and for us, all or nothing.
+    """Write the adapter for diffusers, for peft and for us, all or nothing, readable for whom the folder is.
 
     Args:
         folder: replaced as a whole if it exists.
@@ -41,23 +43,36 @@ def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manife
 
     Returns:
         The manifest as written.
+
+    Raises:
+        StorageError: if it cannot be written (disk full, read-only); a previous folder is still whole.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.tmp")
     try:
-        state, config = adapter_state(model), peft_config(model)
-        # Some pipelines have no adapters, and their networks do; one format serves all transformers.
-        writer = pipeline_class if hasattr(pipeline_class, "save_lora_weights") else LTXVideoLoraLoaderMixin
-        writer.save_lora_weights(temporary, transformer_lora_layers=state, transformer_lora_adapter_metadata=config)
-        save_file({f"base_model.model.{k}": v for k, v in state.items()}, temporary / PEFT_FILE, {"format": "pt"})
-        written = dict(config, base_model_name_or_path=manifest.backbone["path"])
-        (temporary / "adapter_config.json").write_text(json.dumps(written, indent=2, sort_keys=True))
-        manifest = Manifest(**{**asdict(manifest), "weights_sha256": sha256(temporary / DIFFUSERS_FILE)})
-        (temporary / MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True))
-        (temporary / "README.md").write_text(model_card(manifest, config))
-        _replace_folder(temporary, folder)
+        with writing(folder):
+            temporary.mkdir(parents=True)
+            manifest = _write_files(temporary, model, pipeline_class, manifest)
+            for file in temporary.iterdir():
+                file.chmod(temporary.stat().st_mode & 0o666)  # some libraries make files for their owner alone
+                flush(file)
+            _replace_folder(temporary, folder)
+            flush(folder.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    return manifest
+
+
+def _write_files(folder: Path, model: Any, pipeline_class: Any, manifest: Manifest) -> Manifest:
+    state, config = adapter_state(model), peft_config(model)
+    # Some pipelines have no adapters, and their networks do; one format serves all transformers.
+    writer = pipeline_class if hasattr(pipeline_class, "save_lora_weights") else LTXVideoLoraLoaderMixin
+    writer.save_lora_weights(folder, transformer_lora_layers=state, transformer_lora_adapter_metadata=config)
+    save_file({f"base_model.model.{k}": v for k, v in state.items()}, folder / PEFT_FILE, {"format": "pt"})
+    written = dict(config, base_model_name_or_path=manifest.backbone["path"])
+    (folder / "adapter_config.json").write_text(json.dumps(written, indent=2, sort_keys=True))
+    manifest = Manifest(**{**asdict(manifest), "weights_sha256": sha256(folder / DIFFUSERS_FILE)})
+    (folder / MANIFEST_FILE).write_text(json.dumps(asdict(manifest), indent=2, sort_keys=True))
+    (folder / "README.md").write_text(model_card(manifest, config))
     return manifest
 
 

@@ -107,7 +107,7 @@ class ArcMetric(SumMetric):
         return super().compute() | {name: torch.tensor(float(v), dtype=torch.float64) for name, v in tasks.items()}
 
     def intervals(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Interval]:
-        """Wilson over inputs or tasks for proportions; bootstrap over inputs or tasks otherwise."""
+        """Wilson over inputs or tasks for proportions; Bayesian bootstrap over inputs or tasks otherwise."""
         rows = np.array([[task_number(record["task"]), record["rank"]] for record in records], dtype=np.float64)
         tasks = self._task_rows(rows.reshape(-1, 2))
         passed = {f"task_pass@{k}": wilson(int(tasks[:, k - 1].sum()), len(tasks)) for k in self._ks if len(tasks)}

@@ -52,4 +52,4 @@ class TaskMetric(Metric, ABC):  # type: ignore[misc]  # torchmetrics is skipped 
 
     @abstractmethod
     def intervals(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Interval]:
-        """95 % interval per score: Wilson for proportions of samples, bootstrap over samples otherwise."""
+        """95 % interval per score, see ``intervals``; (NaN, NaN) where the samples are too few or tell nothing."""

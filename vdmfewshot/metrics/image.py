@@ -34,6 +34,7 @@ class ImageMetric(SumMetric):
 
     higher_is_better = True
     main = "psnr_db"
+    open_ended = frozenset({"psnr_db"})
 
     def __init__(self) -> None:
         super().__init__(size=4)

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from vdmfewshot.metrics.base import Interval
-from vdmfewshot.metrics.intervals import percentile_interval
+from vdmfewshot.metrics.intervals import FEWEST, UNKNOWN, widened
 
 #: COCO's per-joint constants k / 2 in its order of 17 joints (cocodataset.org/#keypoints-eval)
 COCO_SIGMAS: tuple[float, ...] = (
@@ -57,14 +57,15 @@ def keypoint_ap(instances: list[Instance], sigmas: tuple[float, ...]) -> dict[st
 def keypoint_ap_intervals(
     instances: list[Instance], sigmas: tuple[float, ...], *, resamples: int = AP_RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Percentile bootstrap over persons; matching is done once, only the accumulation is repeated.
+    """Bootstrap over persons, with half an imaginary person at the end of the range (see ``widened``).
 
-    Returns (NaN, NaN) for fewer than two persons.
+    Matching is done once, only the accumulation is repeated; it takes whole persons, so that these are drawn with
+    replacement. Returns (NaN, NaN) for fewer than two persons.
     """
-    if len(instances) < 2:
-        return dict.fromkeys(_summary(None), Interval(math.nan, math.nan))
+    if len(instances) < FEWEST:
+        return dict.fromkeys(_summary(None), UNKNOWN)
     evaluation = _evaluate(instances, sigmas)
-    matched = list(evaluation.evalImgs)
+    matched, scores = list(evaluation.evalImgs), _summary(evaluation)
     rng = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {}
     for _ in range(resamples):
@@ -73,7 +74,7 @@ def keypoint_ap_intervals(
             evaluation.accumulate()
         for name, value in _summary(evaluation).items():
             drawn.setdefault(name, []).append(value)
-    return {name: percentile_interval(np.array(values)) for name, values in drawn.items()}
+    return {name: widened(np.array(values), len(matched), scores[name], rng) for name, values in drawn.items()}
 
 
 def _evaluate(instances: list[Instance], sigmas: tuple[float, ...]) -> Any:

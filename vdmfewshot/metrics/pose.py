@@ -94,6 +94,10 @@ class PoseMetric(SumMetric):
         pck = {f"pck@{fraction}": divide(sums[..., i], sums[..., -3]) for i, fraction in enumerate(PCK_FRACTIONS)}
         return pck | {"oks": divide(sums[..., -2], sums[..., -1])}
 
+    def sizes(self, rows: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Labelled joints; persons with any."""
+        return dict.fromkeys((f"pck@{fraction}" for fraction in PCK_FRACTIONS), rows[:, -3]) | {"oks": rows[:, -1]}
+
     def update(self, record: Mapping[str, Any]) -> None:
         """Add one person's record to the sums and to the rows of AP."""
         super().update(record)
@@ -106,7 +110,7 @@ class PoseMetric(SumMetric):
         return super().compute() | {name: torch.tensor(value, dtype=torch.float64) for name, value in ap.items()}
 
     def intervals(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Interval]:
-        """Percentile bootstrap over persons."""
+        """Bayesian bootstrap over persons; for AP an ordinary one."""
         rows = np.concatenate([self._row(record) for record in records]) if records else np.zeros(0)
         return super().intervals(records) | keypoint_ap_intervals(self._instances(rows), self.sigmas)
 

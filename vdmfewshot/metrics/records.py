@@ -15,6 +15,8 @@ import numpy as np
 
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.storage.atomic import replacing
+from vdmfewshot.storage.documents import misfit, parse_json
+from vdmfewshot.storage.errors import DamagedFileError
 
 Record = dict[str, Any]
 
@@ -117,7 +119,7 @@ def read_records(path: Path) -> list[Record]:
 
     Raises:
         FileNotFoundError: if there are none.
-        ValueError: if a line is not JSON, naming file and line.
+        DamagedFileError: if a line is not a record, naming file and line.
     """
     if path.is_dir() and (path / RECORDS).exists():
         path = path / RECORDS
@@ -163,10 +165,20 @@ def recompute(
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*compute.* method of metric .* was called before")
             for record in complete(records, manifest) if manifest is not None else records:
-                metric.update(record)
+                _update(metric, record)
             return {name: float(value) for name, value in metric.compute().items()}
     finally:
         metric.distributed_available_fn = distributed
+
+
+def _update(metric: TaskMetric, record: Record) -> None:
+    try:
+        metric.update(record)
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DamagedFileError(
+            f"record {record['key']} is damaged or of another metric ({type(error).__name__}: {error}); run the "
+            "evaluation again"
+        ) from error
 
 
 def summarize(records: Sequence[Record], metric: TaskMetric, manifest: Sequence[Record]) -> dict[str, Score]:
@@ -201,19 +213,29 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _record(line: str) -> Record:
+    record = parse_json(line)
+    problem = misfit(record, {"key": str})
+    if problem:
+        raise ValueError(problem)
+    return dict(record)
+
+
 def _shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("records.rank*.jsonl"))
 
 
 def _read_lines(file: Path, *, torn: bool) -> list[Record]:
-    lines = file.read_text(encoding="utf-8").split("\n")
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
     records: list[Record] = []
     for number, line in enumerate(lines, start=1):
         try:
             if line.strip():
-                records.append(json.loads(line))
-        except json.JSONDecodeError as error:
+                records.append(_record(line))
+        except (ValueError, RecursionError) as error:
             if not (torn and number == len(lines)):
-                raise ValueError(f"{file}, line {number}: not a JSON record ({error.msg})") from error
+                raise DamagedFileError(
+                    f"{file}, line {number}: not a JSON record ({error}); run the evaluation again"
+                ) from error
             warnings.warn(f"{file}: the last record was cut short and is dropped", stacklevel=3)
     return records

@@ -106,6 +106,16 @@ class SegmentationMetric(SumMetric):
             scores["fb_iou"] = nan_mean(iou)
         return scores | {f"iou_class_{c}": iou[..., c] for c in range(k)}
 
+    def sizes(self, rows: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """Pixels of the unions."""
+        k = self.num_classes
+        intersection, predicted, truth = (rows[:, i * k : (i + 1) * k] for i in range(3))
+        union = predicted + truth - intersection
+        scored = union[:, self.scored_classes].sum(axis=1)
+        return dict.fromkeys(("iou_dataset", "dice", "fb_iou"), scored) | {
+            f"iou_class_{c}": union[:, c] for c in range(k)
+        }
+
     def _mean_present(self, values: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
         mean = nan_mean(values[..., self.scored_classes])
         return np.where(n > 0, np.where(np.isnan(mean), 1.0, mean), np.nan)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vdmfewshot.metrics.base import Interval, TaskMetric
-from vdmfewshot.metrics.intervals import bootstrap, wilson
+from vdmfewshot.metrics.intervals import bootstrap, student, wilson
 
 
 class SumMetric(TaskMetric):
@@ -26,6 +26,8 @@ class SumMetric(TaskMetric):
     sums: Tensor
     #: scores that are proportions of samples: their interval is Wilson's
     proportions: frozenset[str] = frozenset()
+    #: scores without a natural range, such as decibels: their interval is Student's
+    open_ended: frozenset[str] = frozenset()
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -41,6 +43,10 @@ class SumMetric(TaskMetric):
     def scores(self, sums: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         """(..., S) sums → scores by name, each (...); NaN where a score is undefined."""
 
+    def sizes(self, rows: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        """(n, S) statistics of samples → how much each counts in a score, (n,) by name; all the same if not here."""
+        return {}
+
     def update(self, record: Mapping[str, Any]) -> None:
         """Add one sample's record to the sums."""
         self.sums += torch.from_numpy(self.statistics(record)).to(self.sums.device)
@@ -51,14 +57,17 @@ class SumMetric(TaskMetric):
         return {name: torch.tensor(float(value), dtype=torch.float64) for name, value in scores.items()}
 
     def intervals(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Interval]:
-        """Wilson for ``proportions``, percentile bootstrap over samples otherwise."""
+        """Wilson for ``proportions``, Student for ``open_ended`` scores, Bayesian bootstrap over samples otherwise.
+
+        None for fewer than two samples, but for proportions.
+        """
         rows = np.array([self.statistics(record) for record in records]).reshape(len(records), len(self.sums))
-        intervals = bootstrap(rows, self.scores)
+        intervals, n = bootstrap(rows, self.scores, self.sizes(rows)), len(records)
         if not records:
             return intervals
         scores = self.scores(rows.sum(axis=0))
-        n = len(records)
-        return intervals | {name: wilson(round(float(scores[name]) * n), n) for name in self.proportions}
+        open_ended = {name: student(rows, lambda sums, name=name: self.scores(sums)[name]) for name in self.open_ended}
+        return intervals | open_ended | {name: wilson(round(float(scores[name]) * n), n) for name in self.proportions}
 
 
 def divide(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,9 +9,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from vdmfewshot.storage.documents import parse_json
+from vdmfewshot.storage.errors import DamagedFileError
 
 SHARD = 15 * 2**20
 """Bytes of a shard at most, a little below the 16 MiB that some machines hand out per file."""
@@ -98,9 +101,12 @@ def load(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {}
     states = []
     for file in files:
-        with safe_open(file, "pt") as shard:
-            states.append(json.loads(shard.metadata()["state"]))
-            tensors.update({name: shard.get_tensor(name) for name in shard.keys()})  # noqa: SIM118 (no mapping)
+        try:
+            with safe_open(file, "pt") as shard:
+                states.append(parse_json(shard.metadata()["state"]))
+                tensors.update({name: shard.get_tensor(name) for name in shard.keys()})  # noqa: SIM118 (no mapping)
+        except (SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise DamagedFileError(f"{file} is damaged ({error}); copy it again or take an older one") from error
     newest: dict[str, Any] = max(states, key=lambda state: int(state["step"]))
     if len(files) < newest["shards"]:
         raise FileNotFoundError(f"{folder} holds {len(files)} of {newest['shards']} shards; copy all of {PATTERN}")

@@ -1,1 +1,1 @@
-"""Files that are whole or not there: atomic writes, tensors, the cache folder."""
+"""Files that are whole or not there: atomic writes, tensors, strict reading, plain errors, the cache folder."""

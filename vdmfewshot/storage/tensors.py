@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -15,6 +16,11 @@ from vdmfewshot.storage.atomic import replacing
 def cache_home() -> Path:
     """``$XDG_CACHE_HOME/vdmfewshot``, by default ``~/.cache/vdmfewshot``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "vdmfewshot"
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether no value is NaN or infinite: the check of everything that is loaded or generated."""
+    return bool(torch.isfinite(tensor).all())
 
 
 def save_tensors(file: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

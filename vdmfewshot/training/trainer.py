@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -31,6 +34,20 @@ def native_precision(accelerator: str, capabilities: Mapping[str, Any] | None = 
     return "bf16-mixed" if any(known.get(unit) for unit in BF16_UNITS) else "32-true"
 
 
+@contextmanager
+def usr1_is_sigterm() -> Iterator[None]:
+    """Within the context SIGUSR1 sends SIGTERM to this process, unless somebody else answers it already."""
+    signals = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGUSR1")
+    if not signals or signal.getsignal(signal.SIGUSR1) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
+
+
 class FewShotTrainer(Trainer):
     """``Trainer`` whose checkpoints are atomic and checksummed and that can fit and score in one go."""
 
@@ -39,6 +56,11 @@ class FewShotTrainer(Trainer):
         # Only the default is replaced: sharded strategies and the user bring their own.
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
+
+    def fit(self, *args: Any, **kwargs: Any) -> None:
+        """As ``Trainer.fit``; SIGUSR1, by which schedulers announce the end of a job, ends it like SIGTERM."""
+        with usr1_is_sigterm():
+            super().fit(*args, **kwargs)
 
     def exit_if_terminated(self) -> None:
         """Leave with the shell's status for SIGTERM (143); Lightning ends a terminated fit as if it were complete."""

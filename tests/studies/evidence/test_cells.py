@@ -221,9 +221,12 @@ def test_damaged_and_foreign_results_are_refused(tmp_path: Path) -> None:
     job.file.write_text(job.file.read_text().replace("abc", "abd"))
     with pytest.raises(ValueError, match="holds result abd, not abc"):
         job.load()
-    job.file.write_text("{")
-    with pytest.raises(ValueError, match="is damaged"):
-        job.load()
+    for content in ("{", "[]", '{"key": 3}', '{"key": "abc", "task": "t", "method": "m", "seed": 0, "scores": NaN}'):
+        job.file.write_text(content)
+        with pytest.raises(ValueError, match=r"abc\.json .*; the cell is to be measured again"):
+            job.load()
+        with pytest.warns(UserWarning, match="to be measured again"):
+            assert not job.done, "one bad result costs that result"
 
 
 # -- the command ----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from vdmfewshot.data.examples import picture_digest, safe_key
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.lora.adapters import LoraArgs
 from vdmfewshot.metrics.records import read_records, recompute
+from vdmfewshot.storage.documents import read_json
 from vdmfewshot.studies.evidence.scratch import FullFineTuneModule
 from vdmfewshot.studies.evidence.settings import Settings
 from vdmfewshot.studies.evidence.tasks import find_task
@@ -188,7 +189,7 @@ def adapt_cells(cells: Sequence[Cell], settings: Settings) -> list[dict[str, Any
 
 
 def _collect(cell: Cell, scored: Path, share: int, settings: Settings) -> dict[str, Any]:
-    content = json.loads((scored / "scores.json").read_text(encoding="utf-8"))
+    content = read_json(scored / "scores.json", "run again")
     if settings.frames:
         kept = Path(settings.out) / "frames" / cell.folder / cell.name
         shutil.copytree(scored / "frames", kept, dirs_exist_ok=True)

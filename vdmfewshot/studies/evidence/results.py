@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vdmfewshot.metrics.records import to_json, write_atomically
+from vdmfewshot.storage.documents import read_object
+from vdmfewshot.storage.errors import DamagedFileError
 from vdmfewshot.studies.evidence.cells import Cell
+
+REMEDY = "the cell is to be measured again"
+FIELDS = {"key": str, "task": str, "method": str, "seed": int, "scores": dict}
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,14 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Whether there is a whole result. Files appear in one step, so that one that exists is whole."""
-        return self.file.is_file()
+        """Whether there is a whole result; a damaged one is measured again."""
+        try:
+            return bool(self.load())
+        except FileNotFoundError:
+            return False
+        except DamagedFileError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return False
 
     def save(self, result: Mapping[str, Any]) -> None:
         """Publish the result; an older failure is forgotten."""
@@ -50,14 +61,12 @@ class Job:
         """The result.
 
         Raises:
-            ValueError: naming the file, if it is damaged or holds another result.
+            FileNotFoundError: if there is none.
+            DamagedFileError: naming the file, if it is damaged or holds another result.
         """
-        try:
-            result: dict[str, Any] = json.loads(self.file.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{self.file} is damaged ({error.msg}); delete it and run again") from error
-        if result.get("key") != self.key:
-            raise ValueError(f"{self.file} holds result {result.get('key')}, not {self.key}; delete it and run again")
+        result = read_object(self.file, FIELDS, REMEDY)
+        if result["key"] != self.key:
+            raise DamagedFileError(f"{self.file} holds result {result['key']}, not {self.key}; {REMEDY}")
         return result
 
 

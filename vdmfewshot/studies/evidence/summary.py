@@ -1,4 +1,4 @@
-"""From results to numbers: means over support sets with bootstrap bands."""
+"""From results to numbers: means over support sets with 95 % bands."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vdmfewshot.callbacks.references import CEILING
-from vdmfewshot.metrics.intervals import bootstrap
+from vdmfewshot.metrics.intervals import bootstrap, student
 from vdmfewshot.metrics.sums import divide
 from vdmfewshot.studies.evidence.cells import REFERENCES
 from vdmfewshot.studies.evidence.settings import METHODS, Settings
@@ -121,7 +121,7 @@ def row_entries(task: Task, score: str, results: Sequence[Result]) -> list[Entry
             score,
             method,
             shots,
-            *band(list(map(float, map(np.mean, units.values())))),
+            *band(list(map(float, map(np.mean, units.values()))), over_tasks=task.name != task.row),
             len(units),
         )
         for (method, shots), units in sorted(values.items())
@@ -133,8 +133,16 @@ def _scores(result: Result) -> dict[str, Mapping[str, float]]:
     return result["scores"] if result["method"] in REFERENCES else {result["method"]: result["scores"]}
 
 
-def band(values: Sequence[float]) -> tuple[float, float, float]:
-    """Mean and 95 % percentile bootstrap over the values; the ends are NaN for fewer than two."""
+def band(values: Sequence[float], over_tasks: bool = False) -> tuple[float, float, float]:
+    """Mean and 95 % interval over the values; the ends are NaN for fewer than two.
+
+    Args:
+        values: means over the queries of support sets, for which Student's t fits; or scores of tasks.
+        over_tasks: of tasks, in [0, 1] and most of them 0, for which it does not.
+    """
     rows = np.column_stack([values, np.ones(len(values))])
-    interval = bootstrap(rows, lambda sums: {"mean": divide(sums[..., 0], sums[..., 1])})["mean"]
+    if over_tasks:
+        interval = bootstrap(rows, lambda sums: {"mean": divide(sums[..., 0], sums[..., 1])})["mean"]
+    else:
+        interval = student(rows, lambda sums: divide(sums[..., 0], sums[..., 1]))
     return float(np.mean(values)), interval.low, interval.high

@@ -66,10 +66,10 @@ def legend(summary: Summary) -> list[str]:
     """What the numbers mean."""
     s = summary.settings
     return [
-        f"{summary.done} of {summary.expected} results. Means over support sets [95 % percentile bootstrap over them; "
-        "for ARC over tasks]; **bold** where the band of pretrained weights lies above those of both controls.",
-        "With five sets such bands are narrower than their name says; where real data hold about as many pairs as n "
-        "(nuclei 30, people 32), the sets coincide and the band shows the training's own noise.",
+        f"{summary.done} of {summary.expected} results. Means over support sets [95 %, Student's t over them; for ARC "
+        "Bayesian bootstrap over tasks]; **bold** where the band of pretrained weights lies above those of both "
+        "controls. Where real data hold about as many pairs as n (nuclei 30, people 32), the sets coincide and the "
+        "band shows the training's own noise.",
         f"Every method: {s.steps} steps of {s.batch_size} clips, {s.size} px, {s.num_frames} frames ({s.transition}), "
         f"at most {s.queries} held-out queries, {s.sampling_steps} sampling steps, no augmentation, precision "
         f"{s.precision}. LoRA rank {s.rank} at rate {s.lr:g}; from scratch at {s.scratch_lr:g}.",

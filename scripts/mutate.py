@@ -1,0 +1,143 @@
+"""Break the code on purpose, one small change at a time, and count how many of the changes the tests notice.
+
+    python scripts/mutate.py --sample 48
+    python scripts/mutate.py --only metrics/intervals --sample 0
+
+Works on a copy in a temporary folder. Prints every survivor as a diff: it is either an equal program or a missing test.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+#: mathematics and book-keeping, with the tests that must notice a change
+TARGETS = {
+    "backbones/objective": ["tests/backbones/test_objective.py", "tests/backbones/test_cogvideox.py"],
+    "clips/transition": ["tests/clips"],
+    "clips/clip": ["tests/clips"],
+    "data/stream": ["tests/data/test_stream.py", "tests/data/test_resume_ranks.py"],
+    "metrics/records": ["tests/metrics/test_records.py"],
+    "metrics/intervals": ["tests/metrics/test_intervals.py"],
+    "metrics/segmentation": ["tests/metrics/test_segmentation.py", "tests/metrics/test_all.py"],
+    "metrics/pose": ["tests/metrics/test_pose.py", "tests/metrics/test_all.py"],
+    "metrics/arc": ["tests/metrics/test_arc.py", "tests/metrics/test_all.py"],
+    "training/checkpoint": ["tests/training/test_checkpoint.py"],
+    "lora/adapters": ["tests/lora/test_adapters.py"],
+    "lora/stacking": ["tests/lora/test_stacking.py"],
+}
+SWAPS: dict[type, type] = {
+    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq},
+    **{ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.And: ast.Or, ast.Or: ast.And},
+    **{ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Div},
+}
+SECONDS = 300
+
+
+def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int]]:
+    """What can be changed: a node, its field, and where in it. Messages and annotations are left alone."""
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        for part in (
+            *([node.exc] if isinstance(node, ast.Raise) else ()),
+            *([node.annotation] if isinstance(node, ast.arg | ast.AnnAssign) else ()),
+            *([node.returns] if isinstance(node, ast.FunctionDef) else ()),
+        )
+        if part is not None
+        for inner in ast.walk(part)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in SWAPS:
+            yield node, "op", 0
+        elif isinstance(node, ast.Compare):
+            yield from ((node, "ops", i) for i, op in enumerate(node.ops) if type(op) in SWAPS)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float):
+            yield node, "value", 0
+        elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not | ast.USub):
+            yield node, "operand", 0
+
+
+def mutate(node: ast.AST, field: str, index: int) -> None:
+    """Make one change in place."""
+    if field == "op":
+        node.op = SWAPS[type(node.op)]()  # type: ignore[attr-defined]
+    elif field == "ops":
+        node.ops[index] = SWAPS[type(node.ops[index])]()  # type: ignore[attr-defined]
+    elif field == "value":
+        value = node.value  # type: ignore[attr-defined]
+        node.value = not value if isinstance(value, bool) else value + 1  # type: ignore[attr-defined]
+    else:
+        node.op = ast.UAdd() if isinstance(node.op, ast.USub) else ast.Invert()  # type: ignore[attr-defined]
+
+
+def mutants(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of every changed program, each printed from its tree as the unchanged one is."""
+    for number in range(len(list(places(ast.parse(source))))):
+        tree = ast.parse(source)
+        node, field, index = list(places(tree))[number]
+        line = node.lineno  # type: ignore[attr-defined]
+        mutate(node, field, index)
+        yield line, ast.unparse(tree)
+
+
+def survives(copy: Path, tests: list[str]) -> bool:
+    """Whether all tests pass on the copy. A run without end counts as noticed."""
+    env = {**os.environ, "PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    try:
+        return subprocess.run(command, cwd=copy, env=env, capture_output=True, timeout=SECONDS).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+def main() -> None:
+    """Run the sample and print survivors and the share of changes that were noticed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sample", type=int, default=48, help="changes to try; 0: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="*", default=list(TARGETS), choices=list(TARGETS))
+    args = parser.parse_args()
+    everything = [(name, *found) for name in args.only for found in mutants(source_of(name).read_text())]
+    random.Random(args.seed).shuffle(everything)
+    chosen, caught = everything[: args.sample or None], 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for part in ("vdmfewshot", "tests", "experiments"):
+            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", copy)
+        for count, (name, line, text) in enumerate(chosen, start=1):
+            file = copy / source_of(name).relative_to(ROOT)
+            original = file.read_text()
+            file.write_text(text)
+            lives = survives(copy, TARGETS[name])
+            file.write_text(original)
+            caught += not lives
+            print(f"[{count}/{len(chosen)}] {name}:{line} {'SURVIVES' if lives else 'noticed'}", flush=True)
+            if lives:
+                plain = ast.unparse(ast.parse(original))
+                print("\n".join(difflib.unified_diff(plain.splitlines(), text.splitlines(), n=0, lineterm="")))
+    print(
+        f"{caught} of {len(chosen)} changes noticed ({100 * caught / max(1, len(chosen)):.0f} %), of {len(everything)}"
+    )
+
+
+def source_of(name: str) -> Path:
+    """The file of a target."""
+    return ROOT / "vdmfewshot" / f"{name}.py"
+
+
+if __name__ == "__main__":
+    main()

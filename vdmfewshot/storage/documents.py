@@ -1,0 +1,89 @@
+"""JSON files read strictly: what is damaged is named, with what to do about it, and never half understood."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vdmfewshot.storage.errors import DamagedFileError
+
+#: no JSON of ours is longer
+MAX_BYTES = 256 << 20
+#: what numbers may be
+NUMBER = (int, float)
+
+Kind = type | tuple[type, ...]
+
+
+def read_json(file: Path, remedy: str) -> Any:
+    """The content of a JSON file in UTF-8, without NaN and Infinity, which Python would accept.
+
+    Args:
+        file: to be read.
+        remedy: what to do if it is damaged: "run the test again".
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: naming file, reason and remedy.
+    """
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise ValueError(f"over {MAX_BYTES >> 20} MB")
+        return parse_json(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{file} cannot be read as JSON ({_short(error)}); {remedy}") from error
+
+
+def parse_json(text: str) -> Any:
+    """One JSON value, without NaN and Infinity.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    return json.loads(text, parse_constant=_refuse)
+
+
+def read_object(file: Path, fields: Mapping[str, Kind], remedy: str) -> dict[str, Any]:
+    """A JSON object that has these fields, of these types; others are left alone.
+
+    Args:
+        file: to be read.
+        fields: type or types by name; ``bool`` is no number.
+        remedy: what to do if it is damaged.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        DamagedFileError: naming file, reason and remedy.
+    """
+    content = read_json(file, remedy)
+    problem = misfit(content, fields)
+    if problem:
+        raise DamagedFileError(f"{file} is damaged or of another version ({problem}); {remedy}")
+    found: dict[str, Any] = content
+    return found
+
+
+def misfit(content: Any, fields: Mapping[str, Kind]) -> str:
+    """Why a value is no object with these fields; empty if it is one."""
+    if not isinstance(content, dict):
+        return f"it holds no object but {type(content).__name__}"
+    for name, kinds in fields.items():
+        if name not in content:
+            return f"{name} is missing"
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        value = content[name]
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            return f"{name} is {type(value).__name__}, not {' or '.join(kind.__name__ for kind in kinds)}"
+    return ""
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not a legal number")
+
+
+def _short(error: BaseException) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)
