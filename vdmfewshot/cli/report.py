@@ -13,7 +13,7 @@ from rich.console import Console
 
 from vdmfewshot.callbacks.table import runs_table
 from vdmfewshot.storage.atomic import replacing
-from vdmfewshot.storage.documents import NUMBER, misfit, read_object
+from vdmfewshot.storage.documents import NUMBER, Kind, misfit, read_object
 from vdmfewshot.storage.errors import DamagedFileError
 
 #: of files that hold the table
@@ -23,7 +23,14 @@ WIDTH = 1000
 REMEDY = "run the test again"
 #: fields of a score that the table shows; what is undefined is null
 UNDEFINED = (*NUMBER, type(None))
-ROW = {"score": UNDEFINED, "low": UNDEFINED, "high": UNDEFINED, "n": int, "n_expected": int, "seconds": NUMBER}
+ROW: dict[str, Kind] = {
+    "score": UNDEFINED,
+    "low": UNDEFINED,
+    "high": UNDEFINED,
+    "n": int,
+    "n_expected": int,
+    "seconds": NUMBER,
+}
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,9 @@ class SumMetric(TaskMetric):
         scores = self.scores(self.sums.cpu().numpy())
         return {name: torch.tensor(float(value), dtype=torch.float64) for name, value in scores.items()}
 
+    def _score(self, name: str, sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self.scores(sums)[name]
+
     def intervals(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Interval]:
         """Wilson for ``proportions``, Student for ``open_ended`` scores, Bayesian bootstrap over samples otherwise.
 
@@ -66,7 +70,7 @@ class SumMetric(TaskMetric):
         if not records:
             return intervals
         scores = self.scores(rows.sum(axis=0))
-        open_ended = {name: student(rows, lambda sums, name=name: self.scores(sums)[name]) for name in self.open_ended}
+        open_ended = {name: student(rows, partial(self._score, name)) for name in self.open_ended}
         return intervals | open_ended | {name: wilson(round(float(scores[name]) * n), n) for name in self.proportions}
 
 
