@@ -220,8 +220,7 @@ def _read_manifest(file: Path) -> Manifest:
 
 
 def _manifest_problem(content: Mapping[str, Any]) -> str:
-    strange = sorted(content.keys() - {field.name for field in fields(Manifest)})
-    if strange:
+    if strange := sorted(content.keys() - {field.name for field in fields(Manifest)}):
         return f"{strange[0]} is unknown"
     for part, wanted in MANIFEST_FIELDS.items():
         if problem := misfit(content[part] if part else content, wanted):
@@ -279,9 +278,7 @@ def check_state(found: Mapping[str, Tensor], expected: Mapping[str, Tensor], whe
             )
     spoilt = [name for name, tensor in found.items() if not is_finite(tensor)]
     if spoilt:
-        raise ValueError(
-            f"adapter {where} holds NaN or infinity in {len(spoilt)} tensors ({spoilt[0]}, ...); train it again"
-        )
+        raise ValueError(f"adapter {where} holds NaN or infinity in {len(spoilt)} tensors ({spoilt[0]}, ...)")
     if not any(v.any() for k, v in found.items() if "lora_B" in k):
         raise ValueError(f"adapter {where} is untrained: every lora_B is zero, so that it would have no effect")
 
