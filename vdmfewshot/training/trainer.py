@@ -57,11 +57,6 @@ class FewShotTrainer(Trainer):
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
 
-    def fit(self, *args: Any, **kwargs: Any) -> None:
-        """As ``Trainer.fit``; SIGUSR1, by which schedulers announce the end of a job, ends it like SIGTERM."""
-        with usr1_is_sigterm():
-            super().fit(*args, **kwargs)
-
     def exit_if_terminated(self) -> None:
         """Leave with the shell's status for SIGTERM (143); Lightning ends a terminated fit as if it were complete."""
         if self.received_sigterm:
@@ -70,9 +65,11 @@ class FewShotTrainer(Trainer):
     def fit(self, model: LightningModule, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Lightning's ``fit``; validation is not left out at the end if the last step is no multiple of its interval.
 
-        A sweep maximises a validation score that a run of few steps would otherwise never log.
+        A sweep maximises a validation score that a run of few steps would otherwise never log. SIGUSR1, by which
+        schedulers announce the end of a job, ends a fit like SIGTERM.
         """
-        super().fit(model, *args, **kwargs)
+        with usr1_is_sigterm():
+            super().fit(model, *args, **kwargs)
         batches = self.fit_loop.total_batch_idx + 1
         interval = self.val_check_batch if self.check_val_every_n_epoch is None else 1
         due = isinstance(interval, int) and batches % interval != 0 and any(self.num_val_batches)
