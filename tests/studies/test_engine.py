@@ -168,3 +168,18 @@ def test_a_study_without_any_result_says_why(tmp_path: Path) -> None:
     engine = make_engine(tmp_path, {"t0": {"fail": "no weights"}})
     with pytest.raises(ValueError, match="none of 1 units has a result.*no weights"):
         engine.run()
+
+
+def test_wandb_hears_of_every_unit_and_gets_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network: a real offline run, whose records are read back."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    script = {**TEN, "t4": {"fail": "no such thing"}}
+    engine = make_engine(tmp_path, script, wandb={"offline": True})
+    assert engine.run() == PARTIAL
+    (run,) = (tmp_path / "study" / "wandb").glob("offline-run-*")
+    assert list(run.glob("*.wandb"))
+    (table,) = run.rglob("*.table.json")
+    content = json.loads(table.read_text())
+    assert len(content["data"]) == 10
+    status = content["columns"].index("status")
+    assert sorted(row[status] for row in content["data"]) == ["done"] * 9 + ["failed"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from rich.console import Console
 
 from vdmfewshot.storage.atomic import replacing
 from vdmfewshot.studies.local import run_local
-from vdmfewshot.studies.progress import Listener, Progress
+from vdmfewshot.studies.progress import Progress
 from vdmfewshot.studies.report import read_summary, show
 from vdmfewshot.studies.settings import Study
 from vdmfewshot.studies.stacks import cut
@@ -86,8 +87,9 @@ class Engine:
             stacks = [
                 [unit for unit in stack if unit.id in left] for stack in cut(manifest.units, self.study.stack_size)
             ]
-            progress = Progress(manifest, finished, failed, self.console, self._listeners(manifest))
-            self._execute([stack for stack in stacks if stack], progress)
+            progress = Progress(manifest, finished, failed, self.console)
+            with self._mirrored(progress):
+                self._execute([stack for stack in stacks if stack], progress)
             progress.show(now=True)
         return self.report(manifest)
 
@@ -100,8 +102,20 @@ class Engine:
 
         run_on_ray(stacks, study, self.make_adapter, self.store, progress)
 
-    def _listeners(self, manifest: Manifest) -> list[Listener]:
-        return []
+    @contextmanager
+    def _mirrored(self, progress: Progress) -> Iterator[None]:
+        """Within, W&B hears of every outcome, if the study asks for it."""
+        if self.study.wandb is None:
+            yield
+            return
+        from vdmfewshot.studies.mirror import WandbMirror  # Lightning
+
+        mirror = WandbMirror(self.study, progress.manifest)
+        progress.listeners.append(mirror)
+        try:
+            yield
+        finally:
+            mirror.finish(self.store)
 
     def report(self, manifest: Manifest | None = None) -> int:
         """Show the scores; pooled again only if results have changed since.

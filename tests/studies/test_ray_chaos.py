@@ -1,0 +1,137 @@
+"""Faults of whole clusters, minutes long: workers killed at random, a node that leaves, a driver that dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.studies.test_ray import make_engine, summary
+from vdmfewshot.studies.store import Store
+from vdmfewshot.studies.units import Manifest
+
+ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
+
+
+def children_named(word: str) -> list[int]:
+    """Processes of Ray workers on this machine that run our actors."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line = (entry / "cmdline").read_bytes()
+            except OSError:
+                continue
+            if line.startswith(f"ray::{word}".encode()):
+                found.append(int(entry.name))
+    return found
+
+
+def contents(engine: Any) -> dict[str, bytes]:
+    store = engine.store
+    return {unit.task: (store.place(unit.id) / "records.jsonl").read_bytes() for unit in engine.manifest().units}
+
+
+def test_workers_killed_at_random_cost_no_unit_and_little_work(tmp_path: Path) -> None:
+    script = {f"t{i}": {"sleep": 2.0, "score": i % 2, "alone": True} for i in range(60)}
+    ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    over, killed = threading.Event(), []
+
+    def kill() -> None:
+        rng = random.Random(0)
+        while not over.wait(rng.uniform(4, 10)):
+            workers = children_named("Worker")
+            if workers:
+                killed.append(rng.choice(workers))
+                os.kill(killed[-1], signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        engine = make_engine(tmp_path / "chaos", script, workers=4, max_attempts=5)
+        assert engine.run() == 0
+    finally:
+        over.set()
+        thread.join()
+    assert killed
+    started = len((engine.study.folder / "log.jsonl").read_text().splitlines())
+    assert started <= 60 * 1.25, f"{started - 60} of {started} attempts were wasted by {len(killed)} kills"
+    calm = make_engine(tmp_path / "calm", {name: {**data, "sleep": 0} for name, data in script.items()}, workers=4)
+    assert calm.run() == 0
+    ray.shutdown()
+    assert contents(engine) == contents(calm)
+    before = len((engine.study.folder / "log.jsonl").read_text().splitlines())
+    begun = time.monotonic()
+    assert make_engine(tmp_path / "chaos", script, workers=4).run() == 0
+    assert len((engine.study.folder / "log.jsonl").read_text().splitlines()) == before
+    assert time.monotonic() - begun < 60
+
+
+def test_a_node_that_leaves_takes_no_finished_unit_with_it(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = cluster.add_node(num_cpus=2)
+    ray.init(address=cluster.address, log_to_driver=False)
+    script = {f"t{i}": {"sleep": 0.5, "alone": True} for i in range(24)}
+    engine = make_engine(tmp_path, script, workers=3)
+    status: list[int] = []
+    thread = threading.Thread(target=lambda: status.append(engine.run()))
+    try:
+        thread.start()
+        store = Store(engine.study.folder)
+        wait_for(lambda: len(list((engine.study.folder / "units").glob("*/*"))) >= 6)
+        before = {path: path.stat().st_mtime_ns for path in store.folder.glob("units/*/*/DONE")}
+        cluster.remove_node(second)
+        thread.join(240)
+        assert status == [0]
+        assert {path: path.stat().st_mtime_ns for path in before} == before
+        assert summary(engine)["done"] == 24
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from tests.studies.test_ray import make_engine
+script = {f"t{i}": {"sleep": 0.5, "alone": True} for i in range(20)}
+raise SystemExit(make_engine(Path(sys.argv[1]), script, workers=2).run())
+"""
+
+
+def test_a_driver_that_is_killed_with_its_cluster_loses_what_was_running_and_no_more(tmp_path: Path) -> None:
+    driver = subprocess.Popen([sys.executable, "-c", DRIVER, str(tmp_path)], start_new_session=True)
+    folder = tmp_path / "study"
+    wait_for(lambda: len(list(folder.glob("units/*/*/DONE"))) >= 5)
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("units/*/*/DONE")}
+    done = {json.loads(path.read_text())["task"] for path in before}
+    lines = len((folder / "log.jsonl").read_text().splitlines())
+    again = subprocess.run([sys.executable, "-c", DRIVER, str(tmp_path)], timeout=240)
+    assert again.returncode == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    manifest = Manifest.read(folder)
+    assert manifest is not None
+    assert len(Store(folder).finished(manifest.by_id)) == 20
+    second = [json.loads(line)[0][0] for line in (folder / "log.jsonl").read_text().splitlines()[lines:]]
+    assert not set(second) & done
+
+
+def wait_for(condition: Any, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing came of it in time"
+        time.sleep(0.1)
