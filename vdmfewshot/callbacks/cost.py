@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from dataclasses import asdict
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -22,6 +23,8 @@ from vdmfewshot.training.module import FewShotModule
 
 #: steps that allocate and tune kernels, and are not timed
 WARMUP = 2
+#: what Linux says of the process
+STATUS = Path("/proc/self/status")
 
 
 class CostReport(Callback):
@@ -72,7 +75,7 @@ class CostReport(Callback):
             "tokens": float(cost.tokens),
             "tflop_per_step": accumulate * cost.step(recomputed) / 1e12,
             "tflop_per_prediction": prediction / 1e12,
-            "predicted_training_gb": self._plan.training / 1e9,
+            "predicted_training_gb": self._plan.process / 1e9,
             "predicted_predicting_gb": self._plan.predicting / 1e9,
             "free_gb": self._plan.free / 1e9,
         }
@@ -134,7 +137,7 @@ class CostReport(Callback):
             logger.log_metrics({f"cost/{k}": v for k, v in self.values.items()}, step=trainer.global_step)
         if trainer.is_global_zero:
             Console().print(
-                f"Measured: {seconds:.3g} s a step, {peak / 1e9:.2f} GB; predicted {self._plan.training / 1e9:.2f} GB",
+                f"Measured: {seconds:.3g} s a step, {peak / 1e9:.2f} GB; predicted {self._plan.process / 1e9:.2f} GB",
                 highlight=False,
             )
             report = {**self.values, "memory": asdict(self._plan.memory), "reason": self._plan.reason}
@@ -171,6 +174,9 @@ def peak_bytes(device: torch.device) -> float:
         return float(torch.cuda.max_memory_allocated(device))
     if sys.platform == "win32":
         return 0.0
+    if STATUS.is_file():  # of this program alone; what follows also counts the one that started it
+        peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return 1024 * float(peak.split()[1])
     import resource
 
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) * (1 if sys.platform == "darwin" else 1024)
