@@ -86,7 +86,7 @@ def test_adapt_leaves_a_complete_run(adapted: Path) -> None:
 
 def test_saved_configuration_repeats_the_run_in_a_folder_of_its_own(adapted: Path) -> None:
     before = {file: file.read_bytes() for file in sorted(adapted.rglob("*")) if file.is_file()}
-    run("adapt", "-c", str(adapted / "config.yaml"))
+    run("adapt", "-c", str(adapted / "config.yaml"), "--write_outside=true")
     again = adapted.with_name("version_1")
     assert scores(again) == scores(adapted)
     old, new = adapter(adapted), adapter(again)

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.fabric.plugins.environments import SLURMEnvironment
 
+from tests.runs import options, run
 from vdmfewshot.cli.command import main
-from vdmfewshot.training.trainer import native_precision
+from vdmfewshot.training.trainer import FewShotTrainer, native_precision
 
 
 @pytest.mark.parametrize(
@@ -50,3 +54,40 @@ def test_the_saved_configuration_names_the_precision(
     expected = given[1] if given else native_precision("cpu")
     assert cli.trainer.precision == expected
     assert f"precision: {expected}" in (Path(cli.trainer.log_dir) / "config.yaml").read_text()
+
+
+SLURM = {
+    "SLURM_NTASKS": "1",
+    "SLURM_JOB_NAME": "fit",
+    "SLURM_JOB_ID": "4242",
+    "SLURM_PROCID": "0",
+    "SLURM_LOCALID": "0",
+}
+
+
+def test_under_slurm_a_checkpoint_in_the_working_folder_is_not_continued(
+    tiny: Path, pairs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning would restore ``hpc_ckpt_1.ckpt``, find that its steps are done, and train nothing."""
+    for name, value in {**SLURM, "SLURM_NODELIST": "127.0.0.1", "SLURM_NODEID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    args = [*options(tiny, tmp_path, pairs_root), "--trainer.log_every_n_steps", "1"]
+    run("fit", *args, "--name", "first")
+    shutil.copy(tmp_path / "first/version_0/checkpoints/last.ckpt", tmp_path / "hpc_ckpt_1.ckpt")
+    second = run("fit", *args, "--name", "second")
+    cluster = second.trainer._accelerator_connector.cluster_environment
+    assert isinstance(cluster, SLURMEnvironment)
+    assert not cluster.auto_requeue
+    assert second.trainer.ckpt_path is None
+    losses = [(tmp_path / name / "version_0/metrics.csv").read_text().splitlines()[1:] for name in ("first", "second")]
+    assert len(losses[0]) == len(losses[1]) >= 2, "as many steps as without the file"
+
+
+def test_a_slurm_environment_in_a_file_does_not_requeue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    trainer = FewShotTrainer(plugins=[SLURMEnvironment(auto_requeue=True)], accelerator="cpu", logger=False)
+    handler = signal.getsignal(signal.SIGUSR1)
+    trainer._signal_connector.register_signal_handlers()
+    assert signal.getsignal(signal.SIGUSR1) == handler
+    trainer._signal_connector.teardown()

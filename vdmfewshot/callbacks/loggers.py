@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import configparser
 import functools
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 #: seconds that the end of a run waits for a dead server; what is not uploaded stays on disk for ``wandb sync``
 FINISH_TIMEOUT = 60
+#: what a ``wandb/settings`` file in the working folder may say, as ``wandb init`` and ``wandb offline`` write it
+LOCAL_SETTINGS = ("entity", "project", "mode", "disabled", "quiet", "silent", "console")
 
 
 def _guarded(name: str) -> Callable[..., Any]:
@@ -56,7 +60,8 @@ class ResilientWandbLogger(WandbLogger):
         init_timeout: seconds that the server has to answer before the run goes offline, 1 to 30.
 
     Raises:
-        ValueError: if ``offline`` and ``mode`` disagree or the time-out is out of range.
+        ValueError: if ``offline`` and ``mode`` disagree, the time-out is out of range, or a file in the working folder
+            would send the key elsewhere.
     """
 
     def __init__(
@@ -79,6 +84,7 @@ class ResilientWandbLogger(WandbLogger):
             raise ValueError(f"offline: true contradicts mode: {mode}; leave one of them out")
         if not 1 <= init_timeout <= 30:
             raise ValueError(f"init_timeout must be 1 to 30 seconds, got {init_timeout}")
+        refuse_local_settings(Path(os.environ.get("WANDB_DIR", ".")))
         super().__init__(
             project=project,
             name=name,
@@ -137,6 +143,29 @@ class ResilientWandbLogger(WandbLogger):
         if topic not in self._warned:
             self._warned.add(topic)
             rank_zero_warn(message)
+
+
+def refuse_local_settings(root: Path) -> None:
+    """W&B reads ``wandb/settings`` of the working folder, which may have come with a configuration from elsewhere.
+
+    Server, proxy and the like belong into the environment or into the user's own ``~/.config/wandb/settings``.
+
+    Raises:
+        ValueError: naming file and setting.
+    """
+    for file in (root / "wandb" / "settings", root / ".wandb" / "settings"):
+        if file.is_file():
+            parser = configparser.ConfigParser(interpolation=None, strict=False)
+            try:
+                parser.read(file, encoding="utf-8")
+            except (configparser.Error, UnicodeDecodeError) as error:
+                raise ValueError(f"{file} is no settings file of W&B: {error}; remove it") from error
+            named = {*parser.defaults(), *(key for section in parser.sections() for key in parser[section])}
+            for key in sorted(named - set(LOCAL_SETTINGS)):
+                raise ValueError(
+                    f"{file} sets {key}, which can send your W&B key elsewhere; remove it, or set it in the "
+                    "environment (WANDB_BASE_URL) or in ~/.config/wandb/settings"
+                )
 
 
 def _settings(init_timeout: float) -> wandb.Settings:

@@ -14,6 +14,7 @@ import yaml
 
 from vdmfewshot.cli.arguments import Argument, short_name
 from vdmfewshot.cli.errors import PACKAGE, Mistake, did_you_mean, nearest
+from vdmfewshot.cli.limits import check_yaml
 from vdmfewshot.cli.schema import Option, Schema
 
 NULL = ("null", "None", "~")
@@ -214,7 +215,9 @@ def read(file: Path) -> Any:
         Mistake: if there is none, or it is no YAML.
     """
     try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        check_yaml(text)
+        return yaml.safe_load(text)
     except OSError as error:
         raise Mistake(f"{file}: there is no such file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

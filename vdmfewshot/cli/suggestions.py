@@ -18,6 +18,9 @@ UNKNOWN = re.compile(
     r"Option '([\w.]+)' is not accepted|unrecognized arguments: --([\w.]+)|[Kk]ey '([\w.]+)' is not expected"
     r"|does not accept option '([\w.]+)'|Expected a path but (\w+) either|dot import path string: (\w+)"
 )
+DENIED = re.compile(r"Importing '([\w.]+)' is not allowed")
+#: characters of a message; jsonargparse repeats whole values in it
+LONGEST = 5000
 REQUIRED = re.compile(r"the following arguments are required: (.*)")
 KEY = re.compile(r"[Pp]arser key [\"']([\w.]+)[\"']")
 EXPECTED = re.compile(r"Expected an? (.+?)(?:\. Got value|$)", re.MULTILINE)
@@ -45,7 +48,10 @@ class SuggestingParser(LightningArgumentParser):
 
 
 def plain(message: str) -> str:
-    """One sentence of what jsonargparse says in many lines."""
+    """One sentence of what jsonargparse says in many lines, and no more of it than can be read."""
+    if denied := dict.fromkeys(DENIED.findall(message)):
+        return refusal(list(denied))
+    message = message if len(message) <= LONGEST else f"{message[:LONGEST]} … ({len(message)} characters)"
     for match in UNKNOWN.finditer(message):
         word = next(group for group in match.groups() if group)
         return f"unknown {word!r}{near(word)}"
@@ -57,6 +63,22 @@ def plain(message: str) -> str:
         return f"{keys} must be {' or '.join(dict.fromkeys(wanted))}, got {given.group(1)}"
     lines = [line.strip(" -") for line in message.splitlines()]
     return " ".join(line for line in lines if line and not INSIDES.search(line)) or " ".join(lines)
+
+
+def refusal(paths: list[str]) -> str:
+    """What a configuration named and may not, and what comes near to it."""
+    ours = [path.rpartition(".")[2] for path in paths if path.startswith("vdmfewshot.")]
+    hint = (
+        "; for W&B use ResilientWandbLogger"
+        if any("Wandb" in path for path in paths)
+        else near(ours[0])
+        if ours
+        else ""
+    )
+    return (
+        f"{', '.join(paths)} cannot be named in a configuration: only classes of vdmfewshot and some of Lightning and "
+        f"torch.optim can, no functions and no other packages (SECURITY.md){hint}"
+    )
 
 
 def near(word: str) -> str:

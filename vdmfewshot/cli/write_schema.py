@@ -22,13 +22,12 @@ from importlib.metadata import version
 from typing import Any, Literal, Union, get_args, get_origin
 from unittest.mock import patch
 
-import lightning.pytorch.callbacks
-import lightning.pytorch.loggers
 from jsonargparse import ArgumentParser, Namespace
 from lightning.pytorch import Callback, LightningDataModule, LightningModule
 from lightning.pytorch.loggers import Logger
 
 from vdmfewshot.backbones.base import Backbone
+from vdmfewshot.cli.allowlist import allowed_paths, defined_at
 from vdmfewshot.cli.command import import_rooms
 from vdmfewshot.cli.schema import FILE, LIBRARIES
 from vdmfewshot.cli.verbs import VERBS, Verb
@@ -36,8 +35,6 @@ from vdmfewshot.cli.verbs import VERBS, Verb
 KINDS: tuple[Any, ...] = (LightningModule, LightningDataModule, Backbone, Callback, Logger)
 #: types of values that are no objects of a class to a person
 PLAIN = (str, int, float, types.NoneType, dict, list, tuple, os.PathLike)
-#: Lightning's own classes, as far as it offers them
-OFFERED = {*lightning.pytorch.callbacks.__all__, *lightning.pytorch.loggers.__all__}
 #: options of every parser that are no settings
 MACHINERY = ("help", "print_config", "print_shtab", "config")
 
@@ -134,8 +131,7 @@ def _offered(kind: Any) -> Iterator[Any]:
     while todo:
         for cls in todo.pop().__subclasses__():
             todo.append(cls)
-            ours = cls.__module__.startswith("vdmfewshot.")
-            if not inspect.isabstract(cls) and not cls.__name__.startswith("_") and (ours or cls.__name__ in OFFERED):
+            if not inspect.isabstract(cls) and not cls.__name__.startswith("_") and defined_at(cls) in allowed_paths():
                 found.add(cls)
     return iter(sorted(found, key=lambda cls: str(cls.__name__)))
 

@@ -124,6 +124,18 @@ def _append_checksum(stream: Any) -> None:
     stream.write(struct.pack("<H", _COMMENT_SIZE) + _PREFIX + digest.encode())
 
 
+def refuse_code(file: Path) -> None:
+    """Read the structure of a checkpoint, as tensors and plain values: sharded strategies of Lightning unpickle.
+
+    Raises:
+        ValueError: naming the file, if it holds anything else.
+    """
+    try:
+        torch.load(file, map_location="meta", weights_only=True, mmap=True)
+    except Exception as error:
+        raise ValueError(f"checkpoint {file} holds more than tensors and plain values; it is not loaded") from error
+
+
 def verify(file: Path) -> None:
     """Compare a checkpoint with its checksum before anything is unpickled.
 

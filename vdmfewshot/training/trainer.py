@@ -10,8 +10,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 
 from vdmfewshot.training.checkpoint import AtomicCheckpointIO
 
@@ -48,11 +50,21 @@ def usr1_is_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
 
 
+class ExplicitResume(_CheckpointConnector):
+    """Finds no ``hpc_ckpt_*.ckpt`` in the working folder: a fit continues what ``ckpt_path`` names and nothing else."""
+
+    _hpc_resume_path = None
+
+
 class FewShotTrainer(Trainer):
-    """``Trainer`` whose checkpoints are atomic and checksummed and that can fit and score in one go."""
+    """``Trainer`` with atomic and checksummed checkpoints, no resuming but by name, and fit and score in one go."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._checkpoint_connector = ExplicitResume(self)
+        cluster = self._accelerator_connector.cluster_environment
+        if isinstance(cluster, SLURMEnvironment):
+            cluster.auto_requeue = False  # it would continue from such a file
         # Only the default is replaced: sharded strategies and the user bring their own.
         if type(self.strategy.checkpoint_io) is TorchCheckpointIO:
             self.strategy.checkpoint_io = AtomicCheckpointIO()
