@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any
 
@@ -87,9 +89,10 @@ class HunyuanVideo15(Backbone):
         """See ``Backbone.load``; also reads the image encoder."""
         if self._pipeline is not None:
             return
-        # They import text encoders, without which other families start faster.
-        from diffusers import HunyuanVideo15ImageToVideoPipeline
-        from transformers import SiglipVisionModel
+        # They import text encoders, without which other families start faster; transformers advertises torchvision.
+        with silent("transformers"):
+            from diffusers import HunyuanVideo15ImageToVideoPipeline
+            from transformers import SiglipVisionModel
 
         self.pipeline_class = HunyuanVideo15ImageToVideoPipeline
         siglip = self.checkpoint.model(SiglipVisionModel, "image_encoder", self.dtype)
@@ -113,13 +116,16 @@ class HunyuanVideo15(Backbone):
         from transformers import SiglipImageProcessor
 
         where: dict[str, Any] = {"subfolder": "feature_extractor", "revision": self.checkpoint.revision}
+        with silent("diffusers.guiders.guider_utils", "transformers"):  # a class that calls itself experimental
+            guider = ClassifierFreeGuidance.from_config(self.checkpoint.config("guider"))
+            extractor = SiglipImageProcessor.from_pretrained(self.checkpoint.location, **where)
         return {
             **super()._parts(),
             "text_encoder_2": None,
             "tokenizer_2": None,
-            "guider": ClassifierFreeGuidance.from_config(self.checkpoint.config("guider")),
+            "guider": guider,
             "image_encoder": self.image_encoder,
-            "feature_extractor": SiglipImageProcessor.from_pretrained(self.checkpoint.location, **where),
+            "feature_extractor": extractor,
         }
 
     # -- training -----------------------------------------------------------------------------------------------------
@@ -177,7 +183,7 @@ class HunyuanVideo15(Backbone):
     ) -> Tensor:
         """See ``Backbone.sample``."""
         pipeline = self._pipeline
-        pipeline.guider = pipeline.guider.new(guidance_scale=guidance)
+        pipeline.guider.guidance_scale = guidance
         prompts = {f"{p}{name}": getattr(self, f"{p}{name}") for p in ("", "negative_") for name in PROMPTS}
         settings = {"num_frames": num_frames, "num_inference_steps": steps, "output_type": "latent"}
         with torch.autocast(first_frame.device.type, enabled=False):
@@ -199,6 +205,19 @@ class HunyuanVideo15(Backbone):
     def reconstruct(self, frames: Tensor) -> Tensor:
         """See ``Backbone.reconstruct``; one by one: diffusers 0.42 decodes no batch, its mask does not fit."""
         return self.decode(self.encode(frames).x0, [])
+
+
+@contextmanager
+def silent(*loggers: str) -> Iterator[None]:
+    """Within it, what these loggers warn of is not printed: remarks on their own code that no user can act on."""
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    try:
+        for name in loggers:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def empty_mask(frames: int, area: int, dtype: torch.dtype, device: torch.device, batch_size: int) -> Tensor:
