@@ -45,7 +45,7 @@ VERBS = (
     Verb("report", "one table over runs", "vdmfewshot.cli.report:report"),
     Verb("study", "run every point of a grid on every task, and report", "vdmfewshot.cli.study:study", own=True),
     Verb("fleet", "adapt for hundreds of tasks, stack after stack", "vdmfewshot.cli.fleet:fleet", more=True),
-    Verb("evidence", "measure what pretraining is worth", "vdmfewshot.studies.evidence.run:evidence"),
+    Verb("evidence", "measure what pretraining is worth", "vdmfewshot.cli.evidence:evidence"),
 )
 
 

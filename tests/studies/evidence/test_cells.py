@@ -14,12 +14,13 @@ from rich.console import Console
 
 from tests.tiny_training import make_data, make_trainer
 from vdmfewshot.backbones import CogVideoX
+from vdmfewshot.cli.evidence import evidence
 from vdmfewshot.data.examples import safe_key
 from vdmfewshot.lora.adapters import LoraArgs
 from vdmfewshot.studies.evidence.cells import Cell, adapt_cells, cell_key, content_hash, make_module, run_cells, stacks
 from vdmfewshot.studies.evidence.cells import make_data as data_of
 from vdmfewshot.studies.evidence.results import Job, finished
-from vdmfewshot.studies.evidence.run import cells_of, evidence, measure_all, plan, run_evidence
+from vdmfewshot.studies.evidence.run import cells_of, measure_all, plan, run_evidence
 from vdmfewshot.studies.evidence.scratch import FullFineTuneModule
 from vdmfewshot.studies.evidence.settings import Settings
 from vdmfewshot.studies.evidence.tasks import TASKS, choose_tasks

@@ -10,6 +10,7 @@ from typing import Any
 from vdmfewshot.studies.evidence.cells import REFERENCES, Cell
 from vdmfewshot.studies.evidence.results import Job
 from vdmfewshot.studies.evidence.settings import Settings
+from vdmfewshot.studies.progress import duration
 
 Run = Callable[[Sequence[Cell], Settings], list[dict[str, Any]]]
 #: steps and queries of the trial that predicts the time of a cell where none has been measured
@@ -50,14 +51,6 @@ class Clock:
         if method in self._seconds:
             return mean(self._seconds[method])
         return REFERENCE_SECONDS if method in REFERENCES else self.guess
-
-
-def duration(seconds: float) -> str:
-    """``7 h 05 min``, ``5 min`` or ``40 s``."""
-    hours, minutes = divmod(round(seconds / 60), 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min" if seconds >= 60 else f"{seconds:.0f} s"
 
 
 def trial_seconds(cell: Cell, settings: Settings, run: Run) -> float:

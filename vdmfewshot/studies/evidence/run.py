@@ -1,4 +1,4 @@
-"""``vdmfewshot evidence``: measure every cell that has no result yet, then write the table and the figure."""
+"""The comparison: measure every cell that has no result yet, then write the table and the figure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ import logging
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ActionConfigFile
 from rich.console import Console
 
 from vdmfewshot.callbacks.references import CEILING
-from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.studies.evidence.cells import (
     BASELINE_CELL,
     REFERENCES,
@@ -34,33 +32,6 @@ from vdmfewshot.studies.evidence.settings import Settings
 from vdmfewshot.studies.evidence.summary import Summary, summarize
 from vdmfewshot.studies.evidence.table import verdict, write_table
 from vdmfewshot.studies.evidence.tasks import ARC, Task, choose_tasks, find_task
-
-DESCRIPTION = """Does pretraining help? Adapts pretrained and random weights on many tasks and support sets.
-
-vdmfewshot evidence -c experiments/evidence.yaml
-vdmfewshot evidence -c experiments/evidence.yaml -c experiments/evidence-quick.yaml
-vdmfewshot evidence -c experiments/evidence.yaml --tasks '[zoom,arc]' --shots '[5]' --seeds '[0,1]'
-vdmfewshot evidence -c experiments/evidence.yaml --tasks '["pairs:my/pictures","masks:my/cells"]' --shots '[5]'
-
-A second start goes on where the first one ended; several may run at once on other tasks, methods or seeds."""
-
-
-def evidence(args: Sequence[str]) -> Summary:
-    """Run the verb.
-
-    Args:
-        args: command line after ``evidence``.
-
-    Returns:
-        What the table shows.
-    """
-    parser = SuggestingParser(prog="vdmfewshot evidence", description=DESCRIPTION, formatter_class=HelpFormatter)
-    parser.add_argument("-c", "--config", action=ActionConfigFile, help="Settings from a file; later ones win")
-    parser.add_argument("--report_only", type=bool, default=False, help="Measure nothing; table of what there is")
-    parser.add_class_arguments(Settings, as_group=False)
-    parsed = parser.parse_args(list(args))
-    settings = Settings(**{field.name: parsed[field.name] for field in fields(Settings)})
-    return run_evidence(settings, measure=not parsed.report_only)
 
 
 def run_evidence(settings: Settings, measure: bool = True) -> Summary:

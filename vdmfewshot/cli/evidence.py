@@ -1,0 +1,40 @@
+"""``vdmfewshot evidence``: its options; the comparison itself is in ``vdmfewshot.studies.evidence``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from jsonargparse import ActionConfigFile
+
+from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
+from vdmfewshot.studies.evidence.run import run_evidence
+from vdmfewshot.studies.evidence.settings import Settings
+from vdmfewshot.studies.evidence.summary import Summary
+
+DESCRIPTION = """Does pretraining help? Adapts pretrained and random weights on many tasks and support sets.
+
+vdmfewshot evidence -c experiments/evidence.yaml
+vdmfewshot evidence -c experiments/evidence.yaml -c experiments/evidence-quick.yaml
+vdmfewshot evidence -c experiments/evidence.yaml --tasks '[zoom,arc]' --shots '[5]' --seeds '[0,1]'
+vdmfewshot evidence -c experiments/evidence.yaml --tasks '["pairs:my/pictures","masks:my/cells"]' --shots '[5]'
+
+A second start goes on where the first one ended; several may run at once on other tasks, methods or seeds."""
+
+
+def evidence(args: Sequence[str]) -> Summary:
+    """Run the verb.
+
+    Args:
+        args: command line after ``evidence``.
+
+    Returns:
+        What the table shows.
+    """
+    parser = SuggestingParser(prog="vdmfewshot evidence", description=DESCRIPTION, formatter_class=HelpFormatter)
+    parser.add_argument("-c", "--config", action=ActionConfigFile, help="Settings from a file; later ones win")
+    parser.add_argument("--report_only", type=bool, default=False, help="Measure nothing; table of what there is")
+    parser.add_class_arguments(Settings, as_group=False)
+    parsed = parser.parse_args(list(args))
+    settings = Settings(**{field.name: parsed[field.name] for field in fields(Settings)})
+    return run_evidence(settings, measure=not parsed.report_only)
