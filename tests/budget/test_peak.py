@@ -44,7 +44,10 @@ def peak(run: Callable[[], None]) -> int:
     return top
 
 
-@pytest.mark.parametrize("name", list(TWINS))
+SLOW = ("ltx", "kandinsky", "ltx2")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in TWINS])
 def test_peak_of_a_training_step(tmp_path: Path, name: str) -> None:
     """A step that is not the first: AdamW's moments and the adapter are there already, gradients are not."""
     cls, make, clip = TWINS[name]

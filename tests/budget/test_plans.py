@@ -40,9 +40,8 @@ def test_the_page_has_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table_models.BEGIN + table_models.table() + table_models.END in table_models.PAGE.read_text()
 
 
-@pytest.mark.parametrize(
-    "name", [n if n == "ltx-video-2b" else pytest.param(n, marks=pytest.mark.slow) for n in table_models.MODELS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(table_models.MODELS))
 def test_stored_costs_are_those_that_are_counted(name: str) -> None:
     counted, stored = asdict(table_models.count(name)), asdict(COSTS[name])
     assert counted.keys() == stored.keys()
