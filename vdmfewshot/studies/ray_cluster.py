@@ -101,14 +101,15 @@ def connect(settings: Executor) -> tuple[Any, bool]:
         raise ValueError("executor.kind ray needs Ray: pip install 'vdmfewshot[ray]', or use kind local") from error
     if ray.is_initialized():
         return ray, False
-    local: dict[str, Any] = {}
-    if settings.address is None:
+    # Without an address Ray would join whatever cluster was last started on this machine.
+    address, local = settings.address or os.environ.get("RAY_ADDRESS") or "local", dict[str, Any]()
+    if address == "local":
         cpus = max(os.cpu_count() or 1, int((settings.workers or 1) * settings.num_cpus))
         local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 100 << 20}
     try:
-        ray.init(address=settings.address, log_to_driver=False, logging_level="ERROR", **local)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ValueError(f"no Ray cluster at executor.address {settings.address!r}: {error}") from error
+        raise ValueError(f"no Ray cluster at executor.address {address!r}: {error}") from error
     return ray, True
 
 
