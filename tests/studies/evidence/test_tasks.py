@@ -179,7 +179,7 @@ def test_depth_is_linear_in_metres() -> None:
     near, far = physics.PLANES
     metres = np.array([[physics.NEAR, (physics.NEAR + physics.FAR) / 2, physics.FAR, 4.0]])
     buffer = ((far + near) / (far - near) - 2 * far * near / (far - near) / metres + 1) / 2  # OpenGL's projection
-    np.testing.assert_allclose(physics.grey_depth(buffer)[0, :, 0], [255, 127.5, 0, 0], atol=1)
+    np.testing.assert_allclose(physics.grey_depth(physics.in_metres(buffer))[0, :, 0], [255, 127.5, 0, 0], atol=1)
 
 
 # -- the list of tasks ----------------------------------------------------------------------------------------------
