@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.callbacks.progress import Progress
 from vdmfewshot.cli import front
 from vdmfewshot.cli.command import main
+from vdmfewshot.defaults import EMBEDDED
 from vdmfewshot.training.refusals import require_hardware
 
 NAME = "2024-05-01 10.11.12:p1 (1)"
@@ -91,6 +93,17 @@ def test_an_adapter_of_another_clip_shape_is_refused(verb: str, args: list[str],
     adapter = str(runs / "mine" / "version_0" / "adapter")
     with pytest.raises(ValueError, match=r"9 frames of 32x32 pixels, got 9 of 32x48; use --data\.num_frames 9"):
         main([verb, *args, "--data.width", "48", "--model.adapter", adapter])
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_an_adapter_is_compared_with_the_clips_that_suit_its_model(args: list[str], runs: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(runs / "mine" / "version_0" / "adapter", adapter)
+    manifest = json.loads((adapter / "vdmfewshot.json").read_text())
+    manifest["clip"]["num_frames"] = EMBEDDED.num_frames  # as `adapt` without --data.num_frames leaves it
+    (adapter / "vdmfewshot.json").write_text(json.dumps(manifest))
+    with pytest.raises(AssertionError, match="weights were read"):  # and nothing was refused before
+        main(["predict", *args, "--model.adapter", str(adapter), "--model.backbone.path", "embedded"])
 
 
 @pytest.mark.usefixtures("no_weights")

@@ -128,7 +128,7 @@ class FewShotCLI(GuardedCLI):
         if folder is not None:
             tasks = getattr(self.datamodule, "tasks", {"": self.datamodule})
             for name, task in tasks.items():
-                require_clip(folder / name, task.clip_shape)
+                require_clip(folder / name, task.shape_for(self.model.backbone.preset))
 
     before_validate = before_test = before_predict
 

@@ -39,7 +39,11 @@ class ShapedDataModule(LightningDataModule):
     @property
     def clip_shape(self) -> tuple[int, int, int]:
         """(F, H, W) of training clips."""
-        return self.num_frames, self.height, self.width
+        return self.shape_for(self._preset)
+
+    def shape_for(self, preset: Preset) -> tuple[int, int, int]:
+        """(F, H, W) of training clips for a model of this preset, known before a Trainer runs it."""
+        return self._num_frames or preset.num_frames, self.height, self.width
 
     @property
     def _preset(self) -> Preset:
