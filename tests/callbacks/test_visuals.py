@@ -78,7 +78,7 @@ def test_drawing_failure_is_a_warning(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(visuals, "save_gif", full)
-    with pytest.warns(UserWarning, match="pictures are skipped: OSError: .*No space left"):
+    with pytest.warns(UserWarning, match="pictures are skipped: disk full"):
         trainer(tmp_path, Visuals()).test(module(), SquareData(n=2), verbose=False)
 
 

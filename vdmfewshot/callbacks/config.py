@@ -10,6 +10,8 @@ from jsonargparse import set_dumper
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.cli import SaveConfigCallback
 
+from vdmfewshot.callbacks.mirror import log_config
+
 
 class QuotingDumper(yaml.SafeDumper):
     """Quotes strings that the command line, unlike YAML 1.1, reads as numbers, such as the ARC task ``20818e16``."""
@@ -29,7 +31,7 @@ set_dumper("yaml", dump)
 
 
 class SaveRunConfig(SaveConfigCallback):
-    """Lightning's callback; without a logger, and so without a folder of the run's own, it saves nothing.
+    """Lightning's callback, which also tells the loggers; without any, and so without a folder, it saves nothing.
 
     Lightning would write ``config.yaml`` into the working folder, and refuse every later run there because it exists.
     """
@@ -38,3 +40,4 @@ class SaveRunConfig(SaveConfigCallback):
         """Save, once, before anything is trained."""
         if trainer.loggers:
             super().setup(trainer, pl_module, stage)
+            log_config(trainer.loggers, self.config.as_dict())

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
 from vdmfewshot.callbacks.evaluation import run_folder
+from vdmfewshot.callbacks.mirror import log_adapter
 from vdmfewshot.lora.export import save_adapter, verify_export
 from vdmfewshot.training.module import FewShotModule
 
@@ -30,19 +32,19 @@ class AdapterExport(Callback):
         """Save on rank 0, which holds the whole adapter under every replicating strategy."""
         folder = run_folder(trainer) / "adapter"  # on all ranks: the path is broadcast
         if isinstance(pl_module, FewShotModule):
-            self._export(pl_module, folder)
+            self._export(trainer, pl_module, folder)
 
     @rank_zero_only
-    def _export(self, module: FewShotModule, folder: Path) -> None:
+    def _export(self, trainer: Trainer, module: FewShotModule, folder: Path) -> None:
         backbone, problems = module.backbone, []
         for name, manifest in module.trained():
             place = folder / name
-            save_adapter(place, backbone.denoiser, backbone.pipeline_class, manifest)
-            if not self.verify:
-                continue
+            written = save_adapter(place, backbone.denoiser, backbone.pipeline_class, manifest)
             try:
-                difference = verify_export(place, backbone)
-                log.info("adapter saved to %s; reloaded in diffusers, outputs differ by %.1e", place, difference)
+                if self.verify:
+                    difference = verify_export(place, backbone)
+                    log.info("adapter saved to %s; reloaded in diffusers, outputs differ by %.1e", place, difference)
+                log_adapter(trainer.loggers, written.task, place, asdict(written))
             except ValueError as error:  # the other tasks of a stack are saved all the same
                 problems.append(str(error))
         if problems:

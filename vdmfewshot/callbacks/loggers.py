@@ -5,7 +5,8 @@ from __future__ import annotations
 import configparser
 import functools
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,6 +58,7 @@ class ResilientWandbLogger(WandbLogger):
         notes: a longer description.
         job_type: kind of run within its group.
         log_model: upload checkpoints as artifacts, see ``WandbLogger``.
+        log_adapter: upload the exported adapter as an artifact with its manifest as metadata.
         init_timeout: seconds that the server has to answer before the run goes offline, 1 to 30.
 
     Raises:
@@ -78,6 +80,7 @@ class ResilientWandbLogger(WandbLogger):
         notes: str | None = None,
         job_type: str | None = None,
         log_model: Literal["all"] | bool = False,
+        log_adapter: bool = False,
         init_timeout: float = 12.0,
     ) -> None:
         if offline and mode not in (None, "offline"):
@@ -99,7 +102,9 @@ class ResilientWandbLogger(WandbLogger):
             mode="offline" if offline else mode,
             settings=_settings(init_timeout),
         )
+        self.log_adapter = log_adapter
         self._warned: set[str] = set()
+        self._first_step = 0
         self._settled = save_dir is not None
 
     @property
@@ -110,16 +115,22 @@ class ResilientWandbLogger(WandbLogger):
             return self._experiment
         try:
             Path(self.save_dir or ".").mkdir(parents=True, exist_ok=True)
-            return super().experiment
+            return self._go_on(super().experiment)
         except Exception as error:
             self.warn_once("init", f"W&B cannot start a run, going offline ({_reason(error)})")
         try:
             self._wandb_init["mode"] = "offline"
-            return super().experiment
+            return self._go_on(super().experiment)
         except Exception as error:
             self.warn_once("offline", f"W&B cannot write an offline run either, nothing is logged ({_reason(error)})")
             self._experiment = DummyLogger().experiment
         return self._experiment
+
+    def _go_on(self, run: Any) -> Any:
+        """Number rows on from those of the run's earlier part, of which an offline run knows nothing."""
+        if self._first_step:
+            run.log({}, step=self._first_step, commit=False)
+        return run
 
     log_hyperparams = _guarded("log_hyperparams")
     log_metrics = _guarded("log_metrics")
@@ -131,6 +142,32 @@ class ResilientWandbLogger(WandbLogger):
     watch = _guarded("watch")
     after_save_checkpoint = _guarded("after_save_checkpoint")
     finalize = _guarded("finalize")
+
+    def state_dict(self) -> dict[str, Any]:
+        """For checkpoints: ``id`` and ``name`` of the run and its next ``step``; empty if there is no run."""
+        run = self._experiment
+        if (
+            run is None or "state" in self._warned or getattr(run, "disabled", True)
+        ):  # of a run that does nothing, every attribute is something
+            return {}
+        try:
+            return {"id": str(run.id), "name": run.name, "step": int(run.step)}
+        except Exception as error:
+            self.warn_once("state", f"W&B does not say where the run is, a resumed one will be new ({_reason(error)})")
+            return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on in the run of a checkpoint, unless the user names another or it has begun.
+
+        Args:
+            state: as ``state_dict`` gave it; anything else is ignored, for the id is a part of a folder's name.
+        """
+        run, name, step = (state.get(part) for part in ("id", "name", "step"))
+        known = isinstance(run, str) and re.fullmatch(r"\w[\w-]{0,63}", run, re.ASCII)
+        if not known or not isinstance(step, int) or self._experiment is not None or self._id not in (None, run):
+            return
+        self._id, self._first_step = run, max(0, step)
+        self._wandb_init |= {"id": run, "name": self._name or (name if isinstance(name, str) and name else None)}
 
     def settle(self, folder: Path) -> None:
         """Keep the run's files in this folder, unless the user has named another."""

@@ -11,12 +11,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from vdmfewshot.callbacks.evaluation import run_folder, tasks_of
+from vdmfewshot.callbacks.mirror import PICTURE, is_rich, log_table
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.callbacks.table import score_table
 from vdmfewshot.callbacks.task_scores import Evaluated, TaskScores, warn_of_failures
 from vdmfewshot.clips.clip import ClipBatch
 from vdmfewshot.metrics.base import TaskMetric
-from vdmfewshot.metrics.records import SAMPLES, publish
+from vdmfewshot.metrics.records import SAMPLES, publish, read_records
 
 Stage = Literal["val", "test"]
 Rows = dict[str, dict[str, Any]]
@@ -58,6 +59,7 @@ class Scorer(Callback):
         self._started = 0.0
         self._fit_started = self._fit_seconds = 0.0
         self._table: Any = None
+        self._scored: list[str] = []
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the references of an earlier run, which may have had other data."""
@@ -101,8 +103,13 @@ class Scorer(Callback):
         """Publish records and scores."""
         self._finish("test", trainer, pl_module)
 
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Send the table of samples, when other callbacks have drawn their pictures."""
+        self._send("val", trainer)
+
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the scores on rank 0, below Lightning's own output."""
+        """Send the table of samples; show the scores on rank 0, below Lightning's own output."""
+        self._send("test", trainer)
         if self.show and trainer.is_global_zero and self._table is not None:
             Console().print(self._table)
 
@@ -141,10 +148,23 @@ class Scorer(Callback):
         metric = next(iter(tasks.values())).data.make_metric()
         rows = self._publish(trainer, self._folder, title, metric, whole, seconds)
         self._log(stage, module, rows, metric.main)
+        self._scored = [name for name, part in found.items() if part.manifest]
         if trainer.is_global_zero:
             warn_of_failures(stage, whole.records)
         if stage == "test":
             self._table = score_table(f"{title}, step {trainer.global_step}", rows, metric.main)
+
+    def _send(self, stage: Stage, trainer: Trainer) -> None:
+        scored, self._scored = self._scored, []
+        if trainer.is_global_zero and any(map(is_rich, trainer.loggers)):
+            pictures = self._folder.parents[2] / "pictures" / stage
+            rows = [
+                {**row, "key": f"{name}/{row['key']}".lstrip("/"), PICTURE: file if file.is_file() else None}
+                for name in scored
+                for row in read_records(self._folder / name / SAMPLES)
+                for file in (pictures / name / self._folder.name / f"{row['key']}.png",)
+            ]
+            log_table(trainer.loggers, f"samples/{stage}", rows, trainer.global_step)
 
     def _publish(
         self, trainer: Trainer, folder: Path, task: str, metric: TaskMetric, found: Evaluated, seconds: float

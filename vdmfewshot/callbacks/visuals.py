@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
 from vdmfewshot.callbacks.draw import Artist, artist_for, compare_images, draw_image
 from vdmfewshot.callbacks.evaluation import TaskData, decoders, run_folder, score_clips, tasks_of
+from vdmfewshot.callbacks.mirror import log_images
 from vdmfewshot.callbacks.panel import Row, panel, save_gif, strip
 from vdmfewshot.clips.clip import ClipBatch, Pair, to_image
 from vdmfewshot.clips.rng import named_generator
@@ -41,9 +41,9 @@ class Sample:
 class Visuals(Callback):
     """One panel (input, generated, decoded, truth, error) and a transition clip per sample.
 
-    Written to ``<run>/pictures/{val,test}``: ``step=N.png``, and per sample ``step=N/<key>.png`` and ``.gif``; sent
-    to a ``WandbLogger`` if there is one. The pictures show the first attempt of the first samples of rank 0. Those of a
-    stack of tasks are in a folder per task. Errors in drawing are warnings.
+    Written to ``<run>/pictures/{val,test}``: ``step=N.png``, and per sample ``step=N/<key>.png`` and ``.gif``; sent to
+    loggers that take pictures (W&B, TensorBoard, MLflow). They show the first attempt of the first samples of rank 0.
+    Those of a stack of tasks are in a folder per task. Errors in drawing are warnings.
 
     Args:
         max_samples: rows of a panel, at least 1.
@@ -108,17 +108,14 @@ class Visuals(Callback):
             return
         try:
             name = f"step={trainer.global_step}"
-            sheets: list[str] = []
-            clips: list[str] = []
+            sheets: dict[str, Path] = {}
+            clips: list[Path] = []
             for task, data in tasks_of(trainer).items():
                 if own := [sample for sample in samples if sample.task == task]:
                     sheet, drawn = write_pictures(folder / task, name, own, data, self.fps)
-                    sheets, clips = [*sheets, str(sheet)], [*clips, *map(str, drawn)]
-            for logger in trainer.loggers:
-                if isinstance(logger, WandbLogger):
-                    captions = [sample.pair.key for sample in samples]
-                    logger.log_image(f"pictures/{stage}", sheets, trainer.global_step)
-                    logger.log_video(f"clips/{stage}", clips, trainer.global_step, caption=captions)
+                    sheets[task or "all"], clips = sheet, [*clips, *drawn]
+            log_images(trainer.loggers, f"pictures/{stage}", [*sheets.values()], trainer.global_step, [*sheets])
+            log_images(trainer.loggers, f"clips/{stage}", clips, trainer.global_step)
         except Exception as error:
             known = storage_error(error) or f"{type(error).__name__}: {error}"
             rank_zero_warn(f"pictures are skipped: {known}")

@@ -13,6 +13,9 @@ from vdmfewshot.studies.store import Store
 from vdmfewshot.studies.units import Manifest, hashed
 from vdmfewshot.studies.work import Outcome
 
+#: of the run unless the study says otherwise
+DEFAULTS = {"project": "vdmfewshot", "job_type": "study"}
+
 
 class WandbMirror:
     """Hears of outcomes, see ``Listener``. It never stops a study, whatever W&B does.
@@ -27,7 +30,7 @@ class WandbMirror:
     def __init__(self, study: Study, manifest: Manifest) -> None:
         self.study = study
         self.manifest = manifest
-        options: dict[str, Any] = {"project": "vdmfewshot", "name": study.name, **(study.wandb or {})}
+        options: dict[str, Any] = {**DEFAULTS, "name": study.name, "group": study.name, **(study.wandb or {})}
         run = hashed(study.name, [unit.id for unit in manifest.units])
         self.logger = ResilientWandbLogger(save_dir=study.folder, id=run, **options)
         self.logger.log_hyperparams(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -19,6 +20,8 @@ from vdmfewshot.training.checkpoint import AtomicCheckpointIO
 
 #: instructions that multiply bf16 matrices, by the names of ``torch.cpu.get_capabilities``
 BF16_UNITS = ("avx512_bf16", "amx_bf16", "bf16")
+#: of a checkpoint, states of loggers by class
+LOGGERS = "loggers"
 
 
 def native_precision(accelerator: str, capabilities: Mapping[str, Any] | None = None) -> str:
@@ -50,10 +53,31 @@ def usr1_is_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGUSR1, signal.SIG_DFL)
 
 
+@runtime_checkable
+class StatefulLogger(Protocol):
+    """A logger whose run goes on when training is resumed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values, to be kept in checkpoints."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there. Called before the logger's run begins."""
+
+
+def stateful(loggers: Iterable[Any]) -> list[StatefulLogger]:
+    """Those that have a state."""
+    return [logger for logger in loggers if isinstance(logger, StatefulLogger)]
+
+
 class ExplicitResume(_CheckpointConnector):
     """Finds no ``hpc_ckpt_*.ckpt`` in the working folder: a fit continues what ``ckpt_path`` names and nothing else."""
 
     _hpc_resume_path = None
+
+    def dump_checkpoint(self, weights_only: bool | None = None) -> dict[str, Any]:
+        """Lightning's, with the state of loggers that have one."""
+        states = {type(logger).__name__: logger.state_dict() for logger in stateful(self.trainer.loggers)}
+        return {**super().dump_checkpoint(weights_only), LOGGERS: states}
 
 
 class FewShotTrainer(Trainer):
@@ -80,6 +104,7 @@ class FewShotTrainer(Trainer):
         A sweep maximises a validation score that a run of few steps would otherwise never log. SIGUSR1, by which
         schedulers announce the end of a job, ends a fit like SIGTERM.
         """
+        self._resume_loggers(kwargs.get("ckpt_path"))
         with usr1_is_sigterm():
             super().fit(model, *args, **kwargs)
         batches = self.fit_loop.total_batch_idx + 1
@@ -87,6 +112,17 @@ class FewShotTrainer(Trainer):
         due = isinstance(interval, int) and batches % interval != 0 and any(self.num_val_batches)
         if due and not self.received_sigterm and self.state.finished:
             self.validate(model, datamodule=kwargs.get("datamodule"), verbose=False)
+
+    def _resume_loggers(self, ckpt_path: Any) -> None:
+        """Give loggers their state before Lightning starts their runs, which is before it reads the checkpoint."""
+        loggers = stateful(self.loggers)
+        if not loggers or ckpt_path is None or not Path(ckpt_path).is_file():
+            return  # none to resume; Lightning says so of a file that is missing
+        states = self.strategy.checkpoint_io.load_checkpoint(ckpt_path).get(LOGGERS, {})
+        for logger in loggers:
+            state = states.get(type(logger).__name__) if isinstance(states, Mapping) else None
+            if isinstance(state, Mapping):
+                logger.load_state_dict(state)
 
     def adapt(self, model: LightningModule, datamodule: LightningDataModule, ckpt_path: str | None = None) -> Any:
         """Fit an adapter on the support set, then score it on the test queries.
