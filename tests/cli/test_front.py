@@ -104,6 +104,13 @@ def test_a_run_says_first_what_it_does(
     assert ("7 steps" in before) == (verb in ("adapt", "fit"))
 
 
+def test_a_switch_needs_no_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr(type(VERBS[0]), "load", lambda self: lambda args: given.append(list(args)))
+    front.run(["evidence", "-c", "evidence", "--report_only"])
+    assert given[0][-2:] == ["--report_only", "true"]
+
+
 def test_a_printed_configuration_stands_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from vdmfewshot.callbacks.progress import Progress
 from vdmfewshot.cli import front
 from vdmfewshot.cli.command import main
 from vdmfewshot.defaults import EMBEDDED
+from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.refusals import require_hardware
 
 NAME = "2024-05-01 10.11.12:p1 (1)"
@@ -71,6 +74,28 @@ def test_the_end_names_results_and_answers_keep_their_files_names(
 def test_a_finished_run_has_nothing_left_to_train(args: list[str]) -> None:
     with pytest.raises(ValueError, match=r"has 2 steps and trainer\.max_steps is 2.*nothing left to train"):
         main(["fit", *args, "--ckpt_path", "last"])
+
+
+def test_a_run_that_is_stopped_says_how_to_go_on(
+    args: list[str], runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step, handler = FewShotModule.training_step, signal.getsignal(signal.SIGINT)
+
+    def stop_at_two(self: FewShotModule, *given: Any) -> Any:
+        if self.global_step == 1:
+            raise KeyboardInterrupt
+        return step(self, *given)
+
+    monkeypatch.setattr(FewShotModule, "training_step", stop_at_two)
+    try:
+        with pytest.raises(SystemExit) as end:
+            front.run(["fit", *args, "--name", "stopped"])
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it from then on
+    assert end.value.code == 130
+    told = capsys.readouterr().err.splitlines()[-1]
+    remedy = "the same command with --name stopped --ckpt_path last goes on"
+    assert told == f"fit stopped after step 1, see {runs / 'stopped' / 'version_0'}; {remedy}"
 
 
 @pytest.mark.usefixtures("no_weights")

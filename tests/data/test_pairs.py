@@ -1,5 +1,6 @@
 import itertools
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,7 +89,7 @@ def test_names_match_across_suffixes_and_case(tmp_path):
     save(tmp_path / "target" / "b.bmp", picture(4))
     data = ready(tmp_path)
     assert len(data.support) == 2
-    by_source = {pair.meta["source"]: pair for pair in data.support}
+    by_source = {Path(pair.meta["source"]).name: pair for pair in data.support}
     assert np.array_equal(by_source["köln 1.jpg"].target, picture(2))
     assert np.array_equal(by_source["b.WEBP"].target, picture(4))
 

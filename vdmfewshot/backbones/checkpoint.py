@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
 
 import diffusers
 import torch
+from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 from torch import nn
 
 from vdmfewshot.storage.documents import read_object
@@ -22,6 +26,8 @@ from vdmfewshot.storage.documents import read_object
 EMBEDDED = "embedded"
 #: bytes at each end of a file that name its content
 END = 1 << 20
+#: seconds within which the hub answers, or counts as out of reach
+PATIENCE = 10
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,11 @@ class Checkpoint:
         """The local folder; ``None`` for a hub id."""
         return Path(self.location) if Path(self.location).is_dir() else None
 
+    @cached_property
+    def local_only(self) -> bool:
+        """Whether a hub id can be read from the hub's cache on this machine and nowhere else."""
+        return self.folder is None and (HF_HUB_OFFLINE or not reachable(ENDPOINT))
+
     def digest(self) -> str:
         """Name the files by content, without reading all of them: SHA-256 (16 hex digits) of names, sizes and ends.
 
@@ -98,7 +109,12 @@ class Checkpoint:
                 raise FileNotFoundError(f"{self.path!r} is not a diffusers checkpoint: {name} is missing")
             return read_object(file, {}, "download the checkpoint again")
         try:
-            loaded = reader.load_config(self.location, subfolder=subfolder or None, revision=self.revision)
+            loaded = reader.load_config(
+                self.location,
+                subfolder=subfolder or None,
+                revision=self.revision,
+                local_files_only=self.local_only,
+            )
         except OSError as error:
             raise FileNotFoundError(
                 f"cannot read {name} of {self.path!r} from the hub (offline, misspelt or gated?); download it "
@@ -114,7 +130,12 @@ class Checkpoint:
         """
         try:
             return cls.from_pretrained(
-                self.location, subfolder=part, revision=self.revision, torch_dtype=dtype, use_safetensors=True
+                self.location,
+                subfolder=part,
+                revision=self.revision,
+                torch_dtype=dtype,
+                use_safetensors=True,
+                local_files_only=self.local_only,
             )
         except OSError as error:
             raise FileNotFoundError(f"cannot read safetensors weights of {part} from {self.path!r}: {error}") from error
@@ -133,6 +154,19 @@ class Checkpoint:
         if name not in allowed:
             raise ValueError(f"scheduler must be one of {', '.join(allowed)}, got {name!r} in {self.path!r}")
         return getattr(diffusers, name).from_config(config)
+
+
+@cache
+def reachable(url: str) -> bool:
+    """Whether a server can be spoken to, asked once: the hub's own client tries each file for half a minute."""
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=PATIENCE).close()
+    except HTTPError:  # it answers
+        return True
+    except (URLError, TimeoutError) as error:
+        reason = getattr(error, "reason", error)
+        return not isinstance(reason, (socket.gaierror, ConnectionError, TimeoutError))
+    return True
 
 
 class ModelConfig(diffusers.ConfigMixin):  # type: ignore[misc]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,10 +10,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.callbacks.mirror import log_adapter
+from vdmfewshot.data.survey import say
 from vdmfewshot.lora.export import save_adapter, verify_export
 from vdmfewshot.training.module import FewShotModule
-
-log = logging.getLogger(__name__)
 
 
 class AdapterExport(Callback):
@@ -43,7 +41,7 @@ class AdapterExport(Callback):
             try:
                 if self.verify:
                     difference = verify_export(place, backbone)
-                    log.info("adapter saved to %s; reloaded in diffusers, outputs differ by %.1e", place, difference)
+                    say(f"adapter saved to {place}; reloaded in diffusers, outputs differ by {difference:.1e}")
                 log_adapter(trainer.loggers, written.task, place, asdict(written))
             except ValueError as error:  # the other tasks of a stack are saved all the same
                 problems.append(str(error))

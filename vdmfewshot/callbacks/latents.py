@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,9 +12,8 @@ from lightning.pytorch.trainer.states import TrainerFn
 from vdmfewshot.clips.clip import Clip, collate
 from vdmfewshot.data.stack import StackedLoader
 from vdmfewshot.data.stream import StreamLoader
+from vdmfewshot.data.survey import say
 from vdmfewshot.training.module import FewShotModule
-
-log = logging.getLogger(__name__)
 
 #: seconds between messages
 PATIENCE = 10.0
@@ -45,7 +43,7 @@ class EncodeAhead(Callback):
                 pl_module.latents(collate([clip]).to(pl_module.device))
                 if time.monotonic() - told > PATIENCE:
                     told = time.monotonic()
-                    log.info("encoded %d of %d clips in %.0f s", done + 1, len(clips), told - started)
+                    say(f"encoded {done + 1} of {len(clips)} clips in {told - started:.0f} s")
             self._park(pl_module)
 
     def _ahead(self, trainer: Trainer, loader: StreamLoader) -> Iterator[Clip]:

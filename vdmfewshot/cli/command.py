@@ -23,7 +23,7 @@ from vdmfewshot.callbacks.loggers import ResilientWandbLogger
 from vdmfewshot.cli import front
 from vdmfewshot.cli.allowlist import read_safely
 from vdmfewshot.cli.guarded import GuardedCLI
-from vdmfewshot.cli.results import results
+from vdmfewshot.cli.results import interrupted, results
 from vdmfewshot.cli.retry import free_memory, run_or_retry
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.data.arc import ArcDataModule
@@ -134,7 +134,12 @@ class FewShotCLI(GuardedCLI):
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Run the verb; if memory runs out, once more with less at a time."""
-        run_or_retry(partial(super()._run_subcommand, subcommand), self._start_again, self._sub)
+        try:
+            run_or_retry(partial(super()._run_subcommand, subcommand), self._start_again, self._sub)
+        except SystemExit as stop:
+            if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning has saved what callbacks save, and left
+                raise interrupted(subcommand, run_folder(self.trainer), self.trainer.global_step) from None
+            raise
 
     def _start_again(self) -> None:
         vars(self).update(config_init=None, model=None, datamodule=None, trainer=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Iterable, Iterator
@@ -62,6 +63,9 @@ def plain_errors() -> Iterator[None]:
         yield
     except Mistake as error:
         raise refuse(error, error.see) from None
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"{error or 'stopped'}\n")
+        raise SystemExit(128 + signal.SIGINT) from None
     except Exception as error:
         if (known := storage_error(error)) is not None:
             sys.stderr.write(f"error: {known}\n")

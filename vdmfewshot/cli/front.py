@@ -55,6 +55,8 @@ def main(words: Sequence[str], announce: bool = False) -> Any:
     rest, settings = prepare(verb, words[1:])
     if announce and settings is not None:
         _announce(verb, rest, settings)
+    elif announce and verb.slow:
+        _announce(verb, rest, Settings())
     with quiet():
         return verb.load()(rest)
 
@@ -113,7 +115,8 @@ def prepare(verb: Verb, words: Sequence[str]) -> tuple[list[str], Settings | Non
         return arguments.join(fragments.resolve(a) if a.name == "config" else a for a in found), None
     options = {**(schema().verbs["adapt"].options if verb.more else {}), **known.options}
     try:
-        ordered = [fragments.resolve(a, _classes(options, a.name)) for a in arguments.split(words)]
+        found = [_switched_on(argument, options) for argument in arguments.split(words)]
+        ordered = [fragments.resolve(a, _classes(options, a.name)) for a in found]
         if "data" in options:
             ordered = arguments.in_order(ordered)
         settings = check(ordered, options, schema()) if schema().fits_libraries() else None
@@ -122,6 +125,12 @@ def prepare(verb: Verb, words: Sequence[str]) -> tuple[list[str], Settings | Non
     except Mistake as mistake:
         raise Mistake(str(mistake), f"vdmfewshot {verb.name}") from None
     return arguments.join(ordered), settings
+
+
+def _switched_on(argument: arguments.Argument, options: dict[str, Option]) -> arguments.Argument:
+    """``--report_only`` alone is ``--report_only true``."""
+    option = options.get(argument.name)
+    return argument.replaced("true") if argument.value is None and option and option.type == "bool" else argument
 
 
 def _classes(options: dict[str, Option], name: str) -> list[str]:

@@ -17,7 +17,9 @@ from rich.console import Console
 from vdmfewshot.callbacks.draw import artist_for, draw_image
 from vdmfewshot.callbacks.evaluation import decoder
 from vdmfewshot.callbacks.panel import Row, panel
+from vdmfewshot.cli.arguments import split
 from vdmfewshot.cli.command import FewShotCLI, make_cli
+from vdmfewshot.cli.errors import Mistake
 from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.labelmap import IGNORE
 from vdmfewshot.data.base import FewShotDataModule
@@ -70,6 +72,9 @@ def inspect(args: Sequence[str]) -> list[Path]:
     options, rest = parser.parse_known_args(list(args))
     if options.rows < 1:
         raise ValueError(f"rows must be at least 1, got {options.rows}")
+    for stray in (argument.value for argument in split(rest) if not argument.name):
+        example = f"vdmfewshot inspect --data PairsDataModule --data.root {stray}"
+        raise Mistake(f"{stray!r} is not an option; name the data, for example: {example}", "vdmfewshot inspect")
     data, console = make_cli(["adapt", *rest], InspectingCLI).datamodule, Console()
     level = log.level
     log.setLevel(logging.WARNING)  # what it would say is in the description

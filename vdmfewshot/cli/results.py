@@ -38,6 +38,14 @@ def results(verb: str, run: Path, step: int) -> str:
     return "\n".join(f"{name + ':':<{width}} {place}" for name, place in rows.items()) + "\n"
 
 
+def interrupted(verb: str, run: Path, step: int) -> KeyboardInterrupt:
+    """What to raise after Ctrl-C: it says what is left and how to go on."""
+    trains = verb in ("adapt", "fit")
+    goes_on = trains and (run / PLACES["checkpoint"]).is_file()
+    remedy = f"; the same command with --name {run.parent.name} --ckpt_path last goes on" if goes_on else ""
+    return KeyboardInterrupt(f"{verb} stopped{f' after step {step}' if trains else ''}, see {run}{remedy}")
+
+
 def _found(verb: str, run: Path, step: int) -> Iterator[tuple[str, str]]:
     for name in OF_VERB[verb]:
         pattern = PLACES[name].format(stage=STAGES.get(verb, "test"), step=step)

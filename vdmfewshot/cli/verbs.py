@@ -18,6 +18,7 @@ class Verb:
         function: ``module:function``; the function gets the list of arguments after the verb.
         more: whether it takes all options of ``adapt``, too.
         own: whether only the verb itself knows what it takes.
+        slow: whether it then loads the libraries, whatever it is given.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Verb:
     function: str
     more: bool = False
     own: bool = False
+    slow: bool = False
 
     def load(self) -> Callable[[Sequence[str]], Any]:
         """Import the function."""
@@ -35,7 +37,7 @@ class Verb:
 
 #: in the order in which a newcomer meets them; to add a verb, add a line
 VERBS = (
-    Verb("inspect", "show what is understood of a data set", "vdmfewshot.cli.inspect:inspect", own=True),
+    Verb("inspect", "show what is understood of a data set", "vdmfewshot.cli.inspect:inspect", own=True, slow=True),
     Verb("adapt", "train an adapter on a few labelled pairs, then score it", "vdmfewshot.cli.command:adapt"),
     Verb("fit", "train an adapter; validate if there are validation pairs", "vdmfewshot.cli.command:fit"),
     Verb("validate", "score an adapter or a checkpoint on validation pairs", "vdmfewshot.cli.command:validate"),

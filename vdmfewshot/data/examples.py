@@ -169,7 +169,7 @@ def read_and_check(
         The support pairs.
 
     Raises:
-        DataError: listing every problem.
+        DataError: listing every problem, by place.
     """
     found = list(problems)
     pairs = [pair for example in support if (pair := _read(example, found, draw)) is not None]
@@ -189,7 +189,7 @@ def read_and_check(
         if spare is not None:
             look(spare, "unscored")
     if found:
-        raise DataError(list(dict.fromkeys(found)))
+        raise DataError(sorted(set(found)))
     return pairs
 
 

@@ -16,22 +16,24 @@ WARNINGS = (
     r"While injecting the PEFT adapters, an inconsistency",  # diffusers adds zeros for the image keys of Wan 2.1 I2V
     r"Found \d+ module\(s\) in eval mode",  # the frozen backbone
     r"The .* does not have many workers",  # a handful of clips in memory
+    r"The `local_dir_use_symlinks` argument is deprecated",  # diffusers with huggingface_hub 1
     r"LightningCLI's args parameter is intended",  # main() called from Python
 )
-#: where Lightning lists accelerators that it did not find, and advertises
-CHATTY = "lightning.pytorch.utilities.rank_zero"
+#: where Lightning lists accelerators that it did not find, advertises, and repeats the seed
+CHATTY = ("lightning.pytorch.utilities.rank_zero", "lightning.fabric.utilities.seed")
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Within the context, none of these warnings, and no news from Lightning below a warning."""
-    logger = logging.getLogger(CHATTY)
-    level = logger.level
-    logger.setLevel(logging.WARNING)
+    levels = {name: logging.getLogger(name).level for name in CHATTY}
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             for message in WARNINGS:
                 warnings.filterwarnings("ignore", message)
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,23 @@
+"""What reaches the screen, and what does not."""
+
+from __future__ import annotations
+
+import pytest
+from lightning import seed_everything
+from lightning.pytorch.utilities.rank_zero import rank_zero_info
+
+from vdmfewshot.data.survey import say
+from vdmfewshot.training.quiet import quiet
+
+
+def test_libraries_are_silent_and_we_are_not(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with quiet(), caplog.at_level("INFO", "lightning.pytorch"):
+        seed_everything(0)
+        rank_zero_info("GPU available: False")
+        say("ours")
+    told = caplog.text + capfd.readouterr().err
+    assert "ours" in told
+    assert "Seed set" not in told
+    assert "GPU available" not in told
