@@ -188,7 +188,7 @@ def test_pair_folders_and_generated_tasks_are_tasks(pairs_root: Path, tiny: Path
     plan = CommandLinePlanner().plan(read_study(saved(tmp_path, folders), {}))
     assert [(unit.task, Path(unit.data["root"]).name) for unit in plan.units] == [("left", "left"), ("right", "right")]
     assert len({unit.group for unit in plan.units}) == 1, "they can train side by side"
-    generated = {**content, "base": str(EXPERIMENTS / "cells.yaml"), "tasks": {"generated": ["invert", "life"]}}
+    generated = {**content, "base": "cells", "tasks": {"generated": ["invert", "life"]}}
     plan = CommandLinePlanner().plan(read_study(saved(tmp_path, generated), {}))
     assert [unit.main for unit in plan.units] == ["psnr_db", "pass@1"]
     assert len({unit.group for unit in plan.units}) == 2, "pictures and boards do not stack"
@@ -206,6 +206,7 @@ MISTAKES = [
     ({"tasks": {"source": "arcagi1", "ids": ["0057622"]}}, "no task '0057622' among 400; nearest: "),
     ({"tasks": {"generated": ["zooom"]}}, "tasks.generated must be of"),
     ({"tasks": {"folders": ["nowhere"]}}, "must be folders of pairs"),
+    ({"base": "cels"}, r"base: cels: there is no such file or name; did you mean cells\?"),
     ({"base": []}, "base must name one or more configuration files"),
 ]
 

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 
 import diffusers
 import torch
-from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+from diffusers.utils.constants import HUGGINGFACE_CO_RESOLVE_ENDPOINT as ENDPOINT
 from torch import nn
 
 from vdmfewshot.storage.documents import read_object
@@ -70,7 +70,7 @@ class Checkpoint:
     @cached_property
     def local_only(self) -> bool:
         """Whether a hub id can be read from the hub's cache on this machine and nowhere else."""
-        return self.folder is None and (HF_HUB_OFFLINE or not reachable(ENDPOINT))
+        return self.folder is None and not reachable(ENDPOINT)
 
     def digest(self) -> str:
         """Name the files by content, without reading all of them: SHA-256 (16 hex digits) of names, sizes and ends.

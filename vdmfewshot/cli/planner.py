@@ -13,8 +13,10 @@ import numpy as np
 import yaml
 
 from vdmfewshot import __version__
+from vdmfewshot.cli.arguments import Argument
 from vdmfewshot.cli.command import make_cli
 from vdmfewshot.cli.errors import PACKAGE
+from vdmfewshot.cli.fragments import resolve as resolve_name
 from vdmfewshot.cli.limits import check_yaml
 from vdmfewshot.cli.resolved import ResolvedCLI, resolve
 from vdmfewshot.data.base import FewShotDataModule
@@ -76,7 +78,7 @@ class CommandLinePlanner:
             DataError: if no task can be read.
         """
         units: list[Unit] = []
-        inputs: list[Path] = [path for base in study.base for path in configs_of(Path(base))]
+        inputs: list[Path] = [path for base in bases(study) for path in configs_of(Path(base))]
         for point in study.grid():
             cli = resolve(arguments(study, point))
             refuse(cli, self.listed)
@@ -125,7 +127,7 @@ class CommandLinePlanner:
 
 def arguments(study: Study, point: Point) -> list[str]:
     """A point as a command line after ``adapt``."""
-    args = [arg for base in study.base for arg in ("-c", base)]
+    args = [arg for base in bases(study) for arg in ("-c", base)]
     for key, value in [*study.set.items(), *point.items()]:
         name = SHORT.get(key, key)
         if name == "model":
@@ -136,9 +138,14 @@ def arguments(study: Study, point: Point) -> list[str]:
     return [*args, *study.args]
 
 
+def bases(study: Study) -> list[str]:
+    """Configuration files; ``nuclei`` is one of those that ship with us, as it is for ``adapt -c``."""
+    return [str(resolve_name(Argument("config", base, ("base:", base))).value) for base in study.base]
+
+
 def fragment(name: str, study: Study) -> str:
     """``embedded`` → the file ``model/embedded.yaml`` beside a base, or among the experiments that ship with us."""
-    folders = [*(Path(base).parent for base in study.base), PACKAGE / "experiments", PACKAGE.parent / "experiments"]
+    folders = [*(Path(base).parent for base in bases(study)), PACKAGE / "experiments", PACKAGE.parent / "experiments"]
     files = [folder / "model" / f"{name}.yaml" for folder in folders]
     return next((str(file) for file in files if file.is_file()), name)
 
