@@ -31,7 +31,7 @@ LINES = list(
     dict.fromkeys(line for block in fenced("bash") for line in block.splitlines() if line[:1] not in ("#", ""))
 )
 EVIDENCE = [line for line in LINES if line.startswith("vdmfewshot evidence")]
-OTHERS = ("vdmfewshot report", "vdmfewshot evidence")
+OTHERS = ("vdmfewshot report", "vdmfewshot evidence", "vdmfewshot app")
 COMMANDS = [line for line in LINES if line.startswith("vdmfewshot ") and not line.startswith(OTHERS)]
 INLINE = re.findall(r"`(--[\w.]+[ =][^`]+)`", TEXT)
 

@@ -52,6 +52,7 @@ def adapt(
     folder: str | Path | None = None,
     seed: int = 0,
     accelerator: str = "auto",
+    trainer: Mapping[str, Any] | None = None,
     **data: Any,
 ) -> Adapted:
     """Adapt a frozen video model to a few labelled pairs, and score it on those that are left.
@@ -68,6 +69,7 @@ def adapt(
             given, nothing is left on disk.
         seed: of adapter, noise and order.
         accelerator: as Lightning has it.
+        trainer: further arguments of the Trainer, ``{"val_check_interval": 10}``; ``callbacks`` join the default ones.
         **data: further arguments of ``PairsDataModule``, such as ``variants``, ``height``, ``width``, ``support_seed``.
 
     Returns:
@@ -82,13 +84,13 @@ def adapt(
     scratch = tempfile.TemporaryDirectory() if folder is None else None
     place = Path(scratch.name if scratch else str(folder))
     with quiet():
-        trainer = make_trainer(place, accelerator, steps)
-        run = trainer.adapt if task.queries("test") else trainer.fit
+        runner = make_trainer(place, accelerator, steps, **(trainer or {}))
+        run = runner.adapt if task.queries("test") else runner.fit
         run(module, datamodule=task)
-    found = sorted(run_folder(trainer).glob("scores/test/step=*/scores.json"))
+    found = sorted(run_folder(runner).glob("scores/test/step=*/scores.json"))
     scores = json.loads(found[-1].read_text(encoding="utf-8"))["scores"] if found else {}
     clip = Canvas(*task.clip_shape, task.transition)
-    kept = None if scratch else run_folder(trainer)
+    kept = None if scratch else run_folder(runner)
     return Adapted(module, task.codec, clip, module.manifest(task), scores, kept, accelerator)
 
 
@@ -265,16 +267,16 @@ def make_module(model: str | Backbone | FewShotModule, seed: int) -> FewShotModu
     return module
 
 
-def make_trainer(folder: Path, accelerator: str = "auto", steps: int | None = None) -> FewShotTrainer:
-    """The command line's Trainer, on one device, with the run's folder below ``folder``."""
+def make_trainer(folder: Path, accelerator: str = "auto", steps: int | None = None, **more: Any) -> FewShotTrainer:
+    """The command line's Trainer, on one device, with the run's folder below ``folder``; for ``more`` see ``adapt``."""
+    callbacks = [*default_callbacks(), *more.get("callbacks", ())]
     return FewShotTrainer(
-        **{**TRAINER, "max_steps": TRAINER["max_steps"] if steps is None else steps},
+        **{**TRAINER, **({} if steps is None else {"max_steps": steps}), **more, "callbacks": callbacks},
         accelerator=accelerator,
         devices=1,
         precision=native_precision(accelerator),
         default_root_dir=folder,
         logger=CSVLogger(folder, name="", flush_logs_every_n_steps=10),
-        callbacks=default_callbacks(),
     )
 
 

@@ -70,9 +70,13 @@ def plain_errors() -> Iterator[None]:
         if (known := storage_error(error)) is not None:
             sys.stderr.write(f"error: {known}\n")
             raise SystemExit(os.EX_IOERR) from None
-        if not isinstance(error, ValueError | FileNotFoundError | FloatingPointError):
-            raise
-        frames = traceback.extract_tb(error.__traceback__)
-        if not frames or PACKAGE not in Path(frames[-1].filename).parents:
+        if not is_explained(error):
             raise
         raise refuse(error) from None
+
+
+def is_explained(error: BaseException) -> bool:
+    """Whether our own code raised an error to tell a person what is wrong; all others are mistakes of a program."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = bool(frames) and PACKAGE in Path(frames[-1].filename).parents
+    return ours and isinstance(error, ValueError | FileNotFoundError | FloatingPointError)
