@@ -11,6 +11,7 @@ from vdmfewshot.callbacks.draw import (
     ORANGE,
     WHITE,
     artist_for,
+    class_colors,
     compare_grids,
     compare_images,
     compare_keypoints,
@@ -19,8 +20,9 @@ from vdmfewshot.callbacks.draw import (
     draw_keypoints,
     draw_label_map,
 )
-from vdmfewshot.callbacks.panel import fit
+from vdmfewshot.callbacks.panel import LINE, Row, fit, panel
 from vdmfewshot.codecs.palette import ARC_PALETTE
+from vdmfewshot.metrics import ArcMetric, SegmentationMetric
 
 IMAGE = np.full((20, 30, 3), 100, dtype=np.uint8)
 
@@ -105,6 +107,19 @@ def test_every_metric_has_an_artist(name):
         assert picture.dtype == np.uint8
         assert picture.ndim == 3
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 1
+
+
+def test_label_maps_come_with_a_legend():
+    colors = class_colors(SegmentationMetric(num_classes=4), ("background", "a very long name of a class", "cell"))
+    assert [name for name, _ in colors] == ["0 background", "1 a very long name of a class", "2 cell", "class 3"]
+    row = Row("x", [draw_label_map(np.array([[0, 1], [2, 3]]))])
+    plain, told = panel(["truth"], [row]), panel(["truth"], [row], colors)
+    assert np.array_equal(told[: len(plain)], plain)
+    for index, (_, color) in enumerate(colors):
+        shown = told[len(plain) + index * LINE :][:LINE]
+        assert (shown == color).all(axis=2).sum() > 100
+    assert not class_colors(SegmentationMetric()), "a mask is white on black"
+    assert not class_colors(ArcMetric())
 
 
 def test_fit_keeps_pixels_and_aspect():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +109,14 @@ def compare_label_maps(labels: NDArray[Any], truth: NDArray[Any], image: Picture
     for k in np.unique(true[(true > 0) & (true != IGNORE)]):
         picture[contour(true == k) > 0] = WHITE
     return picture
+
+
+def class_colors(metric: TaskMetric, names: Sequence[str] = ()) -> list[tuple[str, tuple[int, int, int]]]:
+    """(name or number, colour) of each class of label maps; none for masks and other labels, which need no legend."""
+    if not isinstance(metric, SegmentationMetric) or metric.num_classes == 2:
+        return []
+    known = [f"{k} {names[k]}" if k < len(names) else f"class {k}" for k in range(metric.num_classes)]
+    return [(name, CLASS_COLORS[k % len(CLASS_COLORS)]) for k, name in enumerate(known)]
 
 
 def draw_keypoints(points: NDArray[Any], image: Picture) -> Picture:

@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 Picture = NDArray[np.uint8]
+Color = tuple[int, int, int]
 
 #: side of a picture in a panel, space around it and height of a line of text, in pixels
 TILE, GAP, LINE = 200, 8, 20
+#: side of a colour in the legend, in pixels; letters of its name
+SWATCH, LETTERS = 12, 26
 PAPER, INK = (250, 250, 250), (30, 30, 30)
 #: how long a GIF rests on the answer, in frames
 REST = 8
@@ -33,19 +36,21 @@ class Row:
     pictures: Sequence[Picture | None]
 
 
-def panel(headings: Sequence[str], rows: Sequence[Row]) -> Picture:
+def panel(headings: Sequence[str], rows: Sequence[Row], colors: Sequence[tuple[str, Color]] = ()) -> Picture:
     """Pictures side by side under headings, one row a sample.
 
     Args:
         headings: one per column.
         rows: of as many pictures each.
+        colors: (what it means, colour) of pictures that are drawn in flat colours; a line or more below the rows.
 
     Returns:
         (H, W, 3) uint8.
     """
     pitch = TILE + GAP
-    size = (len(headings) * pitch + GAP, LINE + GAP + len(rows) * (pitch + LINE))
-    sheet = Image.new("RGB", size, PAPER)
+    width, height = len(headings) * pitch + GAP, LINE + GAP + len(rows) * (pitch + LINE)
+    across = max(1, width // pitch)
+    sheet = Image.new("RGB", (width, height + LINE * -(-len(colors) // across)), PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=13)
     for column, heading in enumerate(headings):
         pen.text((GAP + column * pitch, GAP // 2), heading, INK, font)
@@ -55,6 +60,10 @@ def panel(headings: Sequence[str], rows: Sequence[Row]) -> Picture:
         for column, picture in enumerate(row.pictures):
             if picture is not None:
                 sheet.paste(Image.fromarray(fit(picture, TILE)), (GAP + column * pitch, top + LINE))
+    for index, (name, color) in enumerate(colors):
+        left, top = GAP + index % across * pitch, height + index // across * LINE
+        pen.rectangle((left, top, left + SWATCH, top + SWATCH), color, INK)
+        pen.text((left + SWATCH + GAP, top - 1), name[:LETTERS], INK, font)
     return np.asarray(sheet)
 
 

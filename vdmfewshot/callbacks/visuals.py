@@ -11,7 +11,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
-from vdmfewshot.callbacks.draw import Artist, artist_for, compare_images, draw_image
+from vdmfewshot.callbacks.draw import Artist, artist_for, class_colors, compare_images, draw_image
 from vdmfewshot.callbacks.evaluation import TaskData, decoders, run_folder, score_clips, tasks_of
 from vdmfewshot.callbacks.mirror import log_images
 from vdmfewshot.callbacks.panel import Row, panel, save_gif, strip
@@ -142,8 +142,9 @@ def write_pictures(folder: Path, name: str, samples: list[Sample], data: TaskDat
     metric = data.make_metric()
     sheet, clips = folder / f"{name}.png", [folder / name / f"{sample.pair.key}.gif" for sample in samples]
     artist = artist_for(metric) or encoding_artist(data)
+    colors = class_colors(metric, getattr(data, "class_names", ()))
     rows = [row(sample, data, metric, artist) for sample in samples]
-    Image.fromarray(panel((*HEADINGS, f"error: {artist.legend}"), rows)).save(sheet)
+    Image.fromarray(panel((*HEADINGS, f"error: {artist.legend}"), rows, colors)).save(sheet)
     for sample, drawn, clip in zip(samples, rows, clips, strict=True):
         Image.fromarray(strip(drawn.pictures)).save(clip.with_suffix(".png"))
         save_gif(clip, [draw_image(to_image(frame)) for frame in sample.clip], fps)

@@ -14,7 +14,7 @@ from lightning.pytorch import LightningDataModule
 from PIL import Image
 from rich.console import Console
 
-from vdmfewshot.callbacks.draw import artist_for, draw_image
+from vdmfewshot.callbacks.draw import artist_for, class_colors, draw_image
 from vdmfewshot.callbacks.evaluation import decoder
 from vdmfewshot.callbacks.panel import Row, panel
 from vdmfewshot.cli.arguments import split
@@ -135,7 +135,8 @@ def draw_sheet(data: FewShotDataModule, rows: int) -> Any:
     pairs = [*data.support[:rows], *(data.queries("test")[i] for i in range(min(rows, len(data.queries("test")))))]
     labelled = [pair for pair in pairs if pair.target is not None][:rows]
     trained = {pair.key for pair in data.support}
-    return panel(HEADINGS, [_row(data, pair, "training" if pair.key in trained else "test") for pair in labelled])
+    drawn = [_row(data, pair, "training" if pair.key in trained else "test") for pair in labelled]
+    return panel(HEADINGS, drawn, class_colors(data.make_metric(), getattr(data, "class_names", ())))
 
 
 def _row(data: FewShotDataModule, pair: Pair, part: str) -> Row:
