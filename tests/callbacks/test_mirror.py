@@ -53,17 +53,18 @@ def arguments(tiny: Path, pairs_root: Path, tmp_path_factory: pytest.TempPathFac
     return [*options(tiny, runs, pairs_root), "--name=x", f"--trainer.logger={json.dumps(LOGGER)}"]
 
 
-def only_run(folder: Path) -> Run:
-    wandb.finish()
-    (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    return read_run(file)
+def mirrored(*args: str) -> tuple[Path, Run]:
+    """A run of the command line: its folder and what its W&B file holds."""
+    trainer = run(*args).trainer
+    (logger,) = (logger for logger in trainer.loggers if isinstance(logger, ResilientWandbLogger))
+    logger.experiment.finish()
+    (file,) = Path(trainer.log_dir or "").glob("wandb/offline-run-*/*.wandb")
+    return Path(trainer.log_dir or ""), read_run(file)
 
 
 @pytest.fixture(scope="module")
 def first(arguments: list[str]) -> tuple[Path, Run]:
-    """The run's folder and what its W&B file holds."""
-    home = Path(run("adapt", *arguments, "--trainer.log_every_n_steps=1").trainer.log_dir or "")
-    return home, only_run(home)
+    return mirrored("adapt", *arguments, "--trainer.log_every_n_steps=1")
 
 
 def test_group_kind_tags_and_flat_settings_are_the_users(first: tuple[Path, Run]) -> None:
@@ -107,9 +108,8 @@ def test_a_resumed_run_goes_on_in_the_same_run_and_its_steps_grow(
 ) -> None:
     home, before = first
     more = ("--trainer.max_steps=4", "--trainer.log_every_n_steps=1", f"--ckpt_path={home}/checkpoints/last.ckpt")
-    again = Path(run("fit", *arguments, *more).trainer.log_dir or "")
+    again, after = mirrored("fit", *arguments, *more)
     assert again != home
-    after = only_run(again)
     assert after.record.run_id == before.record.run_id
     assert after.record.display_name == before.record.display_name
     for name in ("_step", "trainer/global_step"):

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 from typing import Any
 from zlib import crc32
 
@@ -41,7 +42,7 @@ class Run:
 
 
 def frames(data: bytes) -> Iterator[bytes]:
-    assert data[:4] == b":W&B"
+    assert data[:4] in (b":W&B", b"")
     position, parts = HEADER, []
     while position + HEADER <= len(data):
         if BLOCK - position % BLOCK < HEADER:
@@ -57,8 +58,14 @@ def frames(data: bytes) -> Iterator[bytes]:
 
 
 def read_run(file: Path) -> Run:
+    """Read a run that is finishing: W&B's service writes the last record, its exit, in its own time."""
     run = Run()
-    for frame in frames(file.read_bytes()):
+    for _ in range(300):
+        records = list(frames(file.read_bytes()))
+        if records and pb.Record.FromString(records[-1]).HasField("exit"):
+            break
+        sleep(0.1)
+    for frame in records:
         record = pb.Record.FromString(frame)
         if record.HasField("run"):
             run.record = record.run

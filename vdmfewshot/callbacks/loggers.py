@@ -146,9 +146,8 @@ class ResilientWandbLogger(WandbLogger):
     def state_dict(self) -> dict[str, Any]:
         """For checkpoints: ``id`` and ``name`` of the run and its next ``step``; empty if there is no run."""
         run = self._experiment
-        if (
-            run is None or "state" in self._warned or getattr(run, "disabled", True)
-        ):  # of a run that does nothing, every attribute is something
+        # Of a run that does nothing, every attribute is something; a dead service is not asked twice.
+        if run is None or getattr(run, "disabled", True) or "state" in self._warned:
             return {}
         try:
             return {"id": str(run.id), "name": run.name, "step": int(run.step)}
