@@ -15,10 +15,10 @@ from vdmfewshot.callbacks.loggers import ResilientWandbLogger
 
 @pytest.fixture(autouse=True)
 def _fresh_wandb(monkeypatch, tmp_path):
+    wandb.teardown()  # whose address in the environment must not come back
     for name in [name for name in os.environ if name.startswith("WANDB_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))  # no stored key
-    wandb.finish()
     yield
     wandb.finish()
     wandb.teardown()

@@ -31,12 +31,12 @@ LOGGER = {
 def _own_wandb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No stored key, and artifacts are staged in a folder of the test."""
     home = str(tmp_path_factory.mktemp("home"))
+    wandb.teardown()  # whose address in the environment must not come back
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith("WANDB_")]:
             patch.delenv(name)
         patch.setenv("HOME", home)
         patch.setenv("WANDB_DATA_DIR", home)
-        wandb.teardown()
         yield
         wandb.teardown()
 
