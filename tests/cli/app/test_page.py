@@ -133,7 +133,8 @@ def test_from_five_pairs_to_answers_and_an_adapter(tab: Any, discs: Path, tmp_pa
 def test_masks_are_painted_and_two_people_do_not_see_each_other(
     chromium: Any, tab: Any, address: str, files: Path, discs: Path, tmp_path: Path
 ) -> None:
-    drop(tab, "pictures", [discs / "p0.png"])
+    cv2.imwrite(str(tmp_path / "p0.png"), cv2.imread(str(discs / "p0.png"))[:40])
+    drop(tab, "pictures", [tmp_path / "p0.png"])
     tab.wait_for_selector("#have figure")
     tab.click("text=Paint a mask")
     canvas = tab.wait_for_selector("#editor canvas")
@@ -151,10 +152,19 @@ def test_masks_are_painted_and_two_people_do_not_see_each_other(
     tab.wait_for_function("document.querySelectorAll('#have img').length == 2")
     with download(tab, "pairs", tmp_path) as packed:
         mask = cv2.imdecode(np.frombuffer(packed.read("pairs/target/p0.png"), np.uint8), cv2.IMREAD_UNCHANGED)
-    assert mask.shape == (64, 64)
+    assert mask.shape == (40, 64)  # the canvas is a square, whose middle is row 32
     rows, columns = np.nonzero(mask)
     assert 28 <= rows.mean() <= 36
     assert np.ptp(columns) > 3 * np.ptp(rows) > 0
+
+    drawn = tab.get_attribute("#have figure img:nth-child(2)", "src")
+    tab.fill("#choice input", "p0")
+    tab.press("#choice input", "Enter")
+    tab.wait_for_timeout(3000)
+    tab.click("text=Keep this mask")
+    tab.wait_for_timeout(3000)
+    assert tab.inner_text("#wrong") == ""
+    assert tab.get_attribute("#have figure img:nth-child(2)", "src") == drawn
     before = sessions(files)
     with chromium.new_context() as context:
         other = open_tab(context, address)

@@ -130,11 +130,13 @@ def make_page(sessions: Sessions) -> gr.Blocks:
 
         def keep_mask(name: str | None, value: Any, request: gr.Request) -> tuple[Any, ...]:
             mine = session(request)
-            mask = show.painted(value["layers"]) if value else None
-            if name not in mine.inputs or mask is None or not mask.any():
-                return show.problems(["choose a picture and paint the object in it first"]), *overview_of(mine)
-            mine.paint(name, mask)
-            return show.problems([]), *overview_of(mine)
+            told = "choose a picture and paint the object in it first"
+            if name in mine.inputs and value:
+                mask = show.painted(value["layers"], read_picture(mine.inputs[name]))
+                if mask.any():
+                    mine.paint(name, mask)
+                    told = ""
+            return show.problems([told]), *overview_of(mine)
 
         def remove_picture(name: str | None, request: gr.Request) -> tuple[Any, ...]:
             mine = session(request)

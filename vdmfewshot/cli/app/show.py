@@ -20,6 +20,8 @@ Picture = NDArray[np.uint8]
 TILE, CANVAS = 128, 512
 #: a colour that few pictures have, and its opacity: what is painted over stays visible
 PAINT = ("#e6007e", 0.65)
+#: grey of the canvas beside a picture that is no square
+RIM = 235
 #: what covers more than half of a pixel is part of a mask
 OPAQUE = 128
 
@@ -63,20 +65,27 @@ def bar(step: int, steps: int, phase: str) -> str:
 def canvas(picture: Picture, mask: Picture | None) -> dict[str, Any]:
     """A picture to paint on, in a size that people can paint on.
 
+    Both fill a square canvas, with an empty rim right or below: gradio shifts layers on canvases of other shapes.
+
     Args:
         picture: (h, w, 3).
         mask: (h, w) of what is painted already, 0 or 255.
     """
-    layers = []
-    if mask is not None:
-        colour = (*bytes.fromhex(PAINT[0][1:]), round(PAINT[1] * 255))
-        layers.append((fit(mask, CANVAS)[:, :, None] >= OPAQUE) * np.array(colour, dtype=np.uint8))
-    return {"background": fit(picture, CANVAS), "layers": layers, "composite": None}
+    colour = np.array((*bytes.fromhex(PAINT[0][1:]), round(PAINT[1] * 255)), dtype=np.uint8)
+    layers = [] if mask is None else [(_squared(mask, 0)[:, :, None] >= OPAQUE) * colour]
+    return {"background": _squared(picture, RIM), "layers": layers, "composite": None}
 
 
-def painted(layers: Sequence[Picture]) -> NDArray[np.bool_] | None:
-    """(h, w): where any layer (h, w, 4) is opaque; ``None`` if there are no layers."""
-    if not layers:
-        return None
-    covered: NDArray[np.bool_] = np.any([layer[..., 3] >= OPAQUE for layer in layers], axis=0)
+def painted(layers: Sequence[Picture], picture: Picture) -> NDArray[np.bool_]:
+    """(h, w) in pixels of the canvas, without its rim: where any layer (CANVAS, CANVAS, 4) is opaque."""
+    height, width = fit(picture, CANVAS).shape[:2]
+    covered = np.zeros((height, width), dtype=np.bool_)
+    for layer in layers:
+        covered |= layer[:height, :width, 3] >= OPAQUE
     return covered
+
+
+def _squared(picture: Picture, rim: int) -> Picture:
+    fitted = fit(picture, CANVAS)
+    rims = [(0, CANVAS - side) for side in fitted.shape[:2]]
+    return np.pad(fitted, [*rims, *[(0, 0)] * (fitted.ndim - 2)], constant_values=rim)
