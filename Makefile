@@ -20,7 +20,7 @@ demo: $(VENV)/.vdmfewshot ## Install; adapt the embedded model to three ARC task
 	@for task in $(DEMO); do $(BIN)/vdmfewshot adapt -c experiments/$$task.yaml --name demo/$$task; done
 	@$(BIN)/vdmfewshot report runs/demo
 	@echo "input | generated | decoded | truth | error, one picture a task:"
-	@ls -1 runs/demo/*/version_*/pictures/test/*.png
+	@find runs/demo -path '*/pictures/test/*' -name 'step=*.png' | sort
 
 test: lint ## Install with development tools; lint, types and the fast tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile

@@ -20,6 +20,7 @@ from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.metrics.records import write_atomically
 from vdmfewshot.training.estimate import estimate
 from vdmfewshot.training.module import FewShotModule
+from vdmfewshot.training.sharding import ShardedStrategy, shared, whole_layers
 
 #: steps that allocate and tune kernels, and are not timed
 WARMUP = 2
@@ -57,6 +58,8 @@ class CostReport(Callback):
         precision = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(str(trainer.precision))
         cost = estimate(backbone, data.clip_shape, data.batch_size, pl_module.lora, device, precision)
         free = free_bytes(device) / (trainer.num_devices if device.type == "cpu" else 1)
+        if isinstance(trainer.strategy, ShardedStrategy):
+            cost, backbone.memory = shared(cost, trainer.strategy.shares), whole_layers(backbone.memory)
         plan = decide(cost, backbone.memory, free, device, data.eval_batch_size, training=stage == "fit")
         self._plan = trainer.strategy.broadcast(plan)  # ranks have different free memory and must not differ
         backbone.memory = self._plan.memory

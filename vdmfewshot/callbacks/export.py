@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities import rank_zero_only
 
 from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.callbacks.mirror import log_adapter
 from vdmfewshot.data.survey import say
 from vdmfewshot.lora.export import save_adapter, verify_export
 from vdmfewshot.training.module import FewShotModule
+from vdmfewshot.training.sharding import is_sharded
 
 
 class AdapterExport(Callback):
@@ -27,22 +26,28 @@ class AdapterExport(Callback):
         self.verify = verify
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save on rank 0, which holds the whole adapter under every replicating strategy."""
-        folder = run_folder(trainer) / "adapter"  # on all ranks: the path is broadcast
-        if isinstance(pl_module, FewShotModule):
-            self._export(trainer, pl_module, folder)
+        """Save on rank 0, and compare there too; where the frozen weights are shared out, all ranks must take part.
 
-    @rank_zero_only
-    def _export(self, trainer: Trainer, module: FewShotModule, folder: Path) -> None:
-        backbone, problems = module.backbone, []
-        for name, manifest in module.trained():
-            place = folder / name
-            written = save_adapter(place, backbone.denoiser, backbone.pipeline_class, manifest)
+        Raises:
+            ValueError: if outputs differ.
+        """
+        folder = run_folder(trainer) / "adapter"  # on all ranks: the path is broadcast
+        if not isinstance(pl_module, FewShotModule):
+            return
+        backbone, problems = pl_module.backbone, []
+        together = is_sharded(backbone.denoiser)
+        for name, manifest in pl_module.trained():
+            place, written = folder / name, manifest
+            if trainer.is_global_zero:
+                written = save_adapter(place, backbone.denoiser, backbone.pipeline_class, manifest)
+            if together:
+                trainer.strategy.barrier()  # the files are there
             try:
-                if self.verify:
+                if self.verify and (together or trainer.is_global_zero):
                     difference = verify_export(place, backbone)
                     say(f"adapter saved to {place}; reloaded in diffusers, outputs differ by {difference:.1e}")
-                log_adapter(trainer.loggers, written.task, place, asdict(written))
+                if trainer.is_global_zero:
+                    log_adapter(trainer.loggers, written.task, place, asdict(written))
             except ValueError as error:  # the other tasks of a stack are saved all the same
                 problems.append(str(error))
         if problems:

@@ -101,8 +101,9 @@ class FewShotCLI(GuardedCLI):
 
     def tell_results(self, stream: TextIO) -> None:
         """Say where everything is."""
+        folder = run_folder(self.trainer)  # on all ranks: it is broadcast
         if self.trainer.is_global_zero:
-            stream.write(results(str(self.config.subcommand), run_folder(self.trainer), self.trainer.global_step))
+            stream.write(results(str(self.config.subcommand), folder, self.trainer.global_step))
 
     def before_instantiate_classes(self) -> None:
         """Check what was parsed and that there is something to evaluate; give the run its folder."""

@@ -19,8 +19,6 @@ from vdmfewshot.studies.units import Manifest, describe, hashed
 SUMMARY = "summary.json"
 #: failures that are printed with their reasons
 SHOWN = 10
-#: columns of text that no table exceeds
-WIDTH = 1000
 
 
 def fingerprint(manifest: Manifest, finished: Mapping[str, Mapping[str, Any]]) -> str:
@@ -59,7 +57,6 @@ def show(summary: Mapping[str, Any], name: str, console: Console, folder: Path) 
     ]
     table = runs_table(rows)
     table.title = f"{name}: {summary['done']} of {summary['expected']} units"
-    console.width = max(console.width, WIDTH)  # a narrow terminal breaks lines, and costs no columns
     console.print(table)
     for point in summary["points"]:
         if point["families"]:
