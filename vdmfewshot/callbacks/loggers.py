@@ -102,6 +102,7 @@ class ResilientWandbLogger(WandbLogger):
             mode="offline" if offline else mode,
             settings=_settings(init_timeout),
         )
+        self._wandb_init.pop("anonymous", None)  # Lightning's, which W&B warns of
         self.log_adapter = log_adapter
         self._warned: set[str] = set()
         self._first_step = 0

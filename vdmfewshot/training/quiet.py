@@ -15,6 +15,7 @@ WARNINGS = (
     r"Adapter verify was active which is now deleted",  # removes it again
     r"While injecting the PEFT adapters, an inconsistency",  # diffusers adds zeros for the image keys of Wan 2.1 I2V
     r"Found \d+ module\(s\) in eval mode",  # the frozen backbone
+    r"Experiment logs directory .* exists and is not empty",  # W&B's files are there first, metrics.csv is not
     r"The .* does not have many workers",  # a handful of clips in memory
     r"The `local_dir_use_symlinks` argument is deprecated",  # diffusers with huggingface_hub 1
     r"LightningCLI's args parameter is intended",  # main() called from Python
