@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -80,6 +80,13 @@ def open_tab(context: Any, address: str) -> Any:
 
 def sessions(files: Path) -> set[Path]:
     return set(files.glob("vdmfewshot-app-*/session-*"))
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def drop(tab: Any, where: str, files: list[Path]) -> None:
@@ -169,11 +176,8 @@ def test_masks_are_painted_and_two_people_do_not_see_each_other(
     with chromium.new_context() as context:
         other = open_tab(context, address)
         assert "No pictures yet" in other.inner_text("#have")
-        assert len(sessions(files) - before) == 1
-    deadline = time.monotonic() + 60
-    while sessions(files) - before and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert sessions(files) == before, "who leaves leaves nothing behind"
+        wait_until(lambda: len(sessions(files) - before) == 1)
+    wait_until(lambda: not sessions(files) - before)  # who leaves leaves nothing behind
 
 
 def test_a_port_that_is_taken_is_said_so(address: str) -> None:
