@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from tests.runs import options, run
 from vdmfewshot.cli.command import main
+from vdmfewshot.studies.settings import Executor
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -33,7 +37,8 @@ LINES = list(
 EVIDENCE = [line for line in LINES if line.startswith("vdmfewshot evidence")]
 OTHERS = ("vdmfewshot report", "vdmfewshot evidence", "vdmfewshot app")
 COMMANDS = [line for line in LINES if line.startswith("vdmfewshot ") and not line.startswith(OTHERS)]
-INLINE = re.findall(r"`(--[\w.]+[ =][^`]+)`", TEXT)
+STUDIES = (ROOT / "docs/studies.md").read_text(encoding="utf-8")
+INLINE = re.findall(r"`(--[\w.]+[ =][^`]+)`", TEXT.replace(STUDIES, ""))
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,14 @@ def test_options_in_the_text_exist(option: str, capsys: pytest.CaptureFixture[st
     assert stop.value.code == 0, capsys.readouterr().err
 
 
+def test_options_in_the_text_on_studies_exist() -> None:
+    schema = json.loads((ROOT / "vdmfewshot/cli/schema.json").read_text())["verbs"]["study"]["options"]
+    executor = {f"executor.{field.name}" for field in fields(Executor)}
+    named = re.findall(r"`--([\w.]+)[ =][^`]+`", STUDIES)
+    assert named
+    assert not [name for name in named if name not in schema and name not in executor]
+
+
 @pytest.mark.parametrize("command", [line for line in LINES if line.startswith("python -m benchmarks")])
 def test_benchmarks_of_the_readme_parse(command: str) -> None:
     _, _, module, *options = shlex.split(command)
@@ -84,8 +97,11 @@ def test_reports(
     command: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
-    main(shlex.split(command)[1:])
-    assert "runs/my_task/version_0" in capsys.readouterr().out
+    _, *arguments = shlex.split(command)
+    main(arguments)
+    files = [Path(value) for option, value in pairwise(arguments) if option.startswith("--") and value != "-"]
+    assert all(file.stat().st_size > 100 for file in files)
+    assert "runs/my_task/version_0" in capsys.readouterr().out + "".join(file.read_text() for file in files)
 
 
 @pytest.mark.parametrize("command", [line for line in LINES if line.startswith("make ")])

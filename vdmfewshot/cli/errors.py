@@ -64,7 +64,7 @@ def plain_errors() -> Iterator[None]:
     except Mistake as error:
         raise refuse(error, error.see) from None
     except KeyboardInterrupt as error:
-        sys.stderr.write(f"{error or 'stopped'}\n")
+        sys.stderr.write(f"{str(error) or 'stopped'}\n")
         raise SystemExit(128 + signal.SIGINT) from None
     except Exception as error:
         if (known := storage_error(error)) is not None:
