@@ -66,6 +66,35 @@ def test_every_module_of_the_package_says_what_it_is_for() -> None:
             assert ast.get_docstring(ast.parse(file.read_text())), file
 
 
+#: in the order in which a pair passes them; a room imports from rooms before it
+ROOMS = (
+    *("storage", "clips", "codecs", "metrics", "drawing", "data", "budget", "backbones", "lora", "training"),
+    *("callbacks", "studies", "pretrain", "cli"),
+)
+
+
+def test_rooms_import_from_rooms_before_them_alone() -> None:
+    package = ROOT / "vdmfewshot"
+    assert {file.relative_to(package).parts[0] for file in package.glob("*/**/*.py")} <= {*ROOMS, "experiments"}
+    upwards = [
+        f"{file.relative_to(ROOT)}: {module}"
+        for file in package.glob("*/**/*.py")
+        for module in imported(file)
+        if module.startswith("vdmfewshot.") and later(module.split(".")[1], file.relative_to(package).parts[0])
+    ]
+    assert not upwards
+
+
+def imported(file: Path) -> list[str]:
+    nodes = list(ast.walk(ast.parse(file.read_text())))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    return [*names, *(node.module or "" for node in nodes if isinstance(node, ast.ImportFrom))]
+
+
+def later(room: str, than: str) -> bool:
+    return room in ROOMS and ROOMS.index(room) > ROOMS.index(than)
+
+
 #: written so that this file does not match itself
 FORBIDDEN = {
     "paths of one machine": r"(?<![\w.])/(?:work|root|tmp)/\w",
