@@ -14,6 +14,7 @@ from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from tests.tiny_training import make_data, make_trainer
 from vdmfewshot.backbones import Wan
 from vdmfewshot.budget.memory import MemoryArgs
+from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.callbacks.export import AdapterExport
 from vdmfewshot.lora import adapters
 from vdmfewshot.lora.adapters import LoraArgs
@@ -63,9 +64,9 @@ class Kept(AdapterExport):
     folder: Path
     generated: torch.Tensor
 
-    def _export(self, module: FewShotModule, folder: Path) -> None:
-        super()._export(module, folder)
-        self.folder = folder
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        super().on_fit_end(trainer, pl_module)
+        self.folder = run_folder(trainer) / "adapter"
 
     def on_test_batch_end(self, trainer: Trainer, module: Any, outputs: Any, *args: Any) -> None:
         self.generated = outputs.generated

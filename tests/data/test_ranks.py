@@ -34,7 +34,7 @@ def run(tmp_path, action, data, **kwargs):
     trainer = Trainer(
         accelerator="cpu",
         devices=2,
-        strategy="ddp_fork",
+        strategy="ddp_spawn",
         max_steps=4,
         logger=False,
         enable_checkpointing=False,

@@ -20,7 +20,7 @@ ACCUMULATED, BATCH = 2, 3
 
 def fit(folder: Path, root: Path, devices: int, steps: int, ckpt_path: Path | None = None) -> list[int]:
     """Ordinals that the processes of one run have seen, in order of training."""
-    strategy: dict[str, Any] = {"devices": devices, "strategy": "ddp_fork" if devices > 1 else "auto"}
+    strategy: dict[str, Any] = {"devices": devices, "strategy": "ddp_spawn" if devices > 1 else "auto"}
     folder.mkdir(exist_ok=True)
     trainer = Trainer(
         accelerator="cpu", max_steps=steps, logger=False, enable_progress_bar=False, enable_model_summary=False,

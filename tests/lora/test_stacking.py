@@ -45,13 +45,15 @@ def test_a_stack_is_a_loop_over_samples(
     x = torch.randn(len(tasks) * copies, tokens, sizes[0])
     expected = torch.stack([singles[t](row[None])[0] for t, row in zip(tasks * copies, x, strict=True)])
     found = model(x)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
     expected.square().sum().backward()
     found.square().sum().backward()
     for index, single in enumerate(singles):
         for part in ("lora_A", "lora_B"):
             own, ours = (getattr(m[0], part)["default"].weight.grad for m in (single, model))
-            torch.testing.assert_close(ours[index], torch.zeros_like(ours[index]) if own is None else own)
+            torch.testing.assert_close(
+                ours[index], torch.zeros_like(ours[index]) if own is None else own, rtol=1e-5, atol=1e-4
+            )
 
 
 def test_a_batch_that_was_not_announced_is_refused() -> None:
@@ -88,5 +90,5 @@ def test_gradients_are_clipped_task_by_task() -> None:
     for row, p in enumerate(stack.parameters):
         assert p.grad is not None
         for index in range(3):
-            torch.testing.assert_close(p.grad[index], expected[index][row])
+            torch.testing.assert_close(p.grad[index], expected[index][row], rtol=1e-5, atol=1e-4)
         assert torch.equal(p.grad[1], untouched[row])

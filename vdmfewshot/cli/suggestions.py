@@ -52,10 +52,10 @@ def plain(message: str) -> str:
     if denied := dict.fromkeys(DENIED.findall(message)):
         return refusal(list(denied))
     message = message if len(message) <= LONGEST else f"{message[:LONGEST]} … ({len(message)} characters)"
+    keys = ".".join(dict.fromkeys(KEY.findall(message)))
     for match in UNKNOWN.finditer(message):
         word = next(group for group in match.groups() if group)
-        return f"unknown {word!r}{near(word)}"
-    keys = ".".join(dict.fromkeys(KEY.findall(message)))
+        return f"unknown {word!r}{near(word, keys)}"
     if required := REQUIRED.search(message):
         return f"{keys or 'the command'} needs {required.group(1)}"
     wanted, given = [*map(type_in_words, EXPECTED.findall(message))], VALUE.search(message)
@@ -81,11 +81,19 @@ def refusal(paths: list[str]) -> str:
     )
 
 
-def near(word: str) -> str:
-    """``; did you mean …?`` for a misspelt option or class, any part of which may be the wrong one."""
+def near(word: str, place: str = "") -> str:
+    """``; did you mean …?`` for a misspelt option or class, any part of which may be the wrong one.
+
+    Args:
+        word: as it was written, or what is left of it below ``place``.
+        place: the option that it belongs to, which is then named in front.
+    """
     endings = {name.rpartition(".")[2] for name in schema().names()}
-    for part in reversed(word.split(".")):
-        if part not in endings and (found := did_you_mean(part, endings)):
+    parts = word.split(".")
+    for i in reversed(range(len(parts))):
+        before = [part for part in (place, *parts[:i]) if part]
+        prefix = f"--{'.'.join(before)}." if place and 0 < i == len(parts) - 1 else ""
+        if parts[i] not in endings and (found := did_you_mean(parts[i], endings, prefix)):
             return found
     return ""
 
