@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wandb
 from rich.console import Console
 
 from tests.studies.units import ScriptedAdapter, ScriptedPlanner
@@ -176,6 +177,7 @@ def test_wandb_hears_of_every_unit_and_gets_one_table(tmp_path: Path, monkeypatc
     script = {**TEN, "t4": {"fail": "no such thing"}}
     engine = make_engine(tmp_path, script, wandb={"offline": True})
     assert engine.run() == PARTIAL
+    assert wandb.run is None, "it is over"
     (run,) = (tmp_path / "study" / "wandb").glob("offline-run-*")
     assert list(run.glob("*.wandb"))
     (table,) = run.rglob("*.table.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from vdmfewshot.callbacks.loggers import ResilientWandbLogger
@@ -42,13 +43,15 @@ class WandbMirror:
         self.logger.log_metrics(metrics_of(progress), step=len(progress.done) + len(progress.failed))
 
     def finish(self, store: Store) -> None:
-        """Log the table of units."""
+        """Log the table of units and end the run, which later loggers of this process would take for theirs."""
         rows = rows_of(self.manifest, store)
         columns = list(dict.fromkeys(name for row in rows for name in row))
         self.logger.log_table(
             "units", columns=columns, data=[[plain(row.get(name)) for name in columns] for row in rows]
         )
         self.logger.finalize("success")
+        with suppress(Exception):
+            self.logger.experiment.finish()
 
 
 def metrics_of(progress: Progress) -> Mapping[str, float]:
