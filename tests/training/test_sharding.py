@@ -21,11 +21,16 @@ import json, sys
 from pathlib import Path
 import torch
 from lightning.pytorch import Callback
+from torch.distributed.tensor import DTensor
 from lightning.pytorch.callbacks import ModelCheckpoint
 from tests.tiny_training import adapter_weights, make_data, make_module, make_trainer
 from vdmfewshot.callbacks.export import AdapterExport
 from vdmfewshot.callbacks.scorer import Scorer
-from vdmfewshot.training.sharding import ShardedStrategy, local_bytes
+from vdmfewshot.training.sharding import ShardedStrategy
+
+def local_bytes(module):
+    parameters = (p.to_local() if isinstance(p, DTensor) else p for p in module.parameters())
+    return sum(p.nbytes for p in parameters)
 
 class Losses(Callback):
     def __init__(self):

@@ -53,19 +53,20 @@ def _table(title: str, *names: str) -> Table:
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     return [
-        _number(row["score"]),
+        number(row["score"]),
         _interval(row["low"], row["high"]),
-        *(_number(row.get(field)) for _, field in REFERENCES),
+        *(number(row.get(field)) for _, field in REFERENCES),
         f"{row['n']}/{row['n_expected']}",
         f"{row['seconds']:.0f}",
     ]
 
 
 def _interval(low: float | None, high: float | None) -> str:
-    return "-" if low is None or math.isnan(low) else f"{_number(low)}–{_number(high)}"
+    return "-" if low is None or math.isnan(low) else f"{number(low)}–{number(high)}"
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None, missing: str = "-") -> str:
+    """A score as people read it: three digits, one where it is 10 or more; ``missing`` for none or NaN."""
     if value is None or math.isnan(value):
-        return "-"
+        return missing
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"

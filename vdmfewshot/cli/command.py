@@ -31,7 +31,6 @@ from vdmfewshot.data.arc_folds import FOLDS, ArcFold, ArcFoldsDataModule
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.defaults import TRAINER
-from vdmfewshot.training.checkpoint import usable
 from vdmfewshot.training.module import UNTRAINED, FewShotModule
 from vdmfewshot.training.refusals import require_clip, require_hardware, require_steps
 from vdmfewshot.training.stacked_module import StackedModule
@@ -84,12 +83,10 @@ class FewShotCLI(GuardedCLI):
         """Refuse a missing or damaged checkpoint; nothing in one may override the configuration."""
         path = self._sub.get("ckpt_path")
         if path == "last":
-            self._sub.ckpt_path = path = str(self._last_checkpoint())
-        if path is not None:
-            path = self._sub.ckpt_path = str(usable(Path(path)))
+            self._sub.ckpt_path = str(self._last_checkpoint())
         super()._parse_ckpt_path()
         if path is not None and self.config.subcommand in ("adapt", "fit"):
-            require_steps(Path(path), self._sub.trainer.max_steps)
+            require_steps(Path(self._sub.ckpt_path), self._sub.trainer.max_steps)
 
     def _last_checkpoint(self) -> Path:
         """The newest ``last.ckpt`` of the runs of this name."""

@@ -12,7 +12,7 @@ from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCL
 from vdmfewshot.callbacks.loggers import ResilientWandbLogger, refuse_local_settings
 from vdmfewshot.cli.allowlist import check_arguments, nodes
 from vdmfewshot.cli.destinations import FLAG, check_destinations
-from vdmfewshot.training.checkpoint import refuse_code, verify
+from vdmfewshot.training.checkpoint import refuse_code, usable
 
 
 class GuardedCLI(LightningCLI):
@@ -38,8 +38,9 @@ class GuardedCLI(LightningCLI):
         """Refuse a missing, damaged or foreign checkpoint; nothing in one may override the configuration."""
         path = self._sub.get("ckpt_path")
         if path is not None:
-            verify(Path(path))
-            refuse_code(Path(path))
+            file = usable(Path(path))
+            refuse_code(file)
+            self._sub.ckpt_path = str(file)
 
     @property
     def _sub(self) -> Namespace:

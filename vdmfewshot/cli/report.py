@@ -12,25 +12,14 @@ from typing import Any
 from rich.console import Console
 
 from vdmfewshot.callbacks.table import runs_table
+from vdmfewshot.cli.pages.runs import read_scores
 from vdmfewshot.storage.atomic import replacing
-from vdmfewshot.storage.documents import NUMBER, Kind, misfit, read_object
 from vdmfewshot.storage.errors import DamagedFileError
 
 #: of files that hold the table
 FORMATS = {"markdown": "Markdown", "csv": "CSV", "json": "JSON"}
 #: a narrow terminal may break lines of the table, but must not cost it columns
 WIDTH = 1000
-REMEDY = "run the test again"
-#: fields of a score that the table shows; what is undefined is null
-UNDEFINED = (*NUMBER, type(None))
-ROW: dict[str, Kind] = {
-    "score": UNDEFINED,
-    "low": UNDEFINED,
-    "high": UNDEFINED,
-    "n": int,
-    "n_expected": int,
-    "seconds": NUMBER,
-}
 
 
 @dataclass(frozen=True)
@@ -134,8 +123,5 @@ def read_score(run: Path, file: Path) -> RunScore:
     Raises:
         DamagedFileError: naming the file, if it is damaged or of another version.
     """
-    content = read_object(file, {"main": str, "scores": dict, "fit_seconds": NUMBER}, REMEDY)
-    row = content["scores"].get(content["main"])
-    if problem := misfit(row, ROW):
-        raise DamagedFileError(f"{file} is damaged or of another version (its main score: {problem}); {REMEDY}")
+    content, row = read_scores(file)
     return RunScore(run, content["main"], row, content["fit_seconds"] + row["seconds"])

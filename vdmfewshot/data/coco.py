@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from vdmfewshot.data.examples import DataError, LeftOut
+from vdmfewshot.storage.documents import parse_json
 
 Record = dict[str, Any]
 
@@ -50,7 +50,7 @@ def read_json(path: Path) -> Any:
         DataError: if it is none.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
+        return parse_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError([f"{path}: not readable as JSON ({error})"]) from error
 
@@ -200,7 +200,3 @@ def numbers(values: Any) -> list[float]:
     if any(not abs(v) < 1e300 for v in values):
         raise ValueError("holds a number that is not finite")
     return [float(v) for v in values]
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a legal number")

@@ -64,9 +64,7 @@ class ArcMetric(SumMetric):
         Raises:
             ValueError: if ``pair.target`` is no grid.
         """
-        truth = as_grid(pair.target)
-        if truth is None:
-            raise ValueError(f"{pair.key}: target must be a rectangular grid of integers")
+        truth = true_grid(pair)
         answers = vote(attempts)
         matches = [np.array_equal(answer, truth) for answer, _ in answers]
         same_size = bool(answers) and answers[0][0].shape == truth.shape
@@ -142,6 +140,18 @@ def vote(attempts: Sequence[Decoded[Any]]) -> list[tuple[Grid, int]]:
         grids[key] = (grid, votes + 1, max(confidence, attempt.confidence))
     ranked = sorted(grids.values(), key=lambda item: (-item[1], -item[2]))
     return [(grid, votes) for grid, votes, _ in ranked]
+
+
+def true_grid(pair: Pair) -> Grid:
+    """The target of a pair.
+
+    Raises:
+        ValueError: if it is no grid.
+    """
+    truth = as_grid(pair.target)
+    if truth is None:
+        raise ValueError(f"{pair.key}: target must be a rectangular grid of integers")
+    return truth
 
 
 def as_grid(label: Any) -> Grid | None:

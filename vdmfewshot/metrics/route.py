@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Decoded
-from vdmfewshot.metrics.arc import as_grid
+from vdmfewshot.metrics.arc import as_grid, true_grid
 from vdmfewshot.metrics.sums import SumMetric, divide
 
 #: values of boards, see ``vdmfewshot.data.generated.mazes``
@@ -42,9 +42,7 @@ class RouteMetric(SumMetric):
         Raises:
             ValueError: if ``pair.target`` is no grid.
         """
-        truth = as_grid(pair.target)
-        if truth is None:
-            raise ValueError(f"{pair.key}: target must be a rectangular grid of integers")
+        truth = true_grid(pair)
         drawn = as_grid(attempts[0].label) if attempts and attempts[0].confidence > 0 else None
         if drawn is None or drawn.shape != truth.shape:
             reason = "no attempt drew a board" if drawn is None else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -106,13 +105,3 @@ def whole_layers(memory: MemoryArgs) -> MemoryArgs:
     """Without what ``auto`` might choose and shared weights cannot have: quantised or offloaded layers."""
     chosen = {name: "none" for name in ("quantization", "offload") if getattr(memory, name) == "auto"}
     return replace(memory, **chosen)  # type: ignore[arg-type]
-
-
-def local_bytes(module: nn.Module) -> int:
-    """Bytes of parameters that this process holds."""
-    return sum(tensor.nbytes for tensor in _local(module))
-
-
-def _local(module: nn.Module) -> Iterator[Any]:
-    for p in module.parameters():
-        yield p.to_local() if isinstance(p, DTensor) else p

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from vdmfewshot.cli.pages.compare import comparisons
 from vdmfewshot.cli.pages.figures import curves, library, scatter
 from vdmfewshot.cli.pages.pictures import Album
 from vdmfewshot.cli.pages.runs import RunReport, Sample
+from vdmfewshot.cli.pages.tables import interval, number
 from vdmfewshot.data.arc_tasks import load_task
 
 
@@ -85,15 +85,3 @@ def board(run: RunReport, sample: Sample, album: Album) -> Board | None:
         album.grid(truth) if truth is not None else None,
         [(album.grid(a), v) for a, v in zip(answers, sample.record.get("votes") or [1] * len(answers), strict=False)],
     )
-
-
-def number(value: float | None) -> str:
-    """A score as people read it; a dash for none."""
-    if value is None or math.isnan(value):
-        return "–"
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-
-
-def interval(row: Mapping[str, Any]) -> str:
-    """The 95 % interval of a score; a dash for none."""
-    return "–" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"

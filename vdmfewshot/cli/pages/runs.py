@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,20 @@ from typing import Any
 
 import yaml
 
+from vdmfewshot.storage.documents import NUMBER, Kind, misfit, parse_json, read_object
+from vdmfewshot.storage.errors import DamagedFileError
+
+REMEDY = "run the test again"
+#: fields of a score that the table shows; what is undefined is null
+UNDEFINED = (*NUMBER, type(None))
+ROW: dict[str, Kind] = {
+    "score": UNDEFINED,
+    "low": UNDEFINED,
+    "high": UNDEFINED,
+    "n": int,
+    "n_expected": int,
+    "seconds": NUMBER,
+}
 #: a sample is right from here on, where its score is a share; other scores have no right and wrong
 RIGHT = 0.999
 #: below it the decoder was not sure
@@ -95,11 +108,10 @@ def read_run(folder: Path, scores: Path) -> RunReport:
         scores: its ``scores.json``.
 
     Raises:
-        ValueError: naming a file that is damaged or of another version.
+        DamagedFileError: naming a file that is damaged or of another version.
     """
+    content, row = read_scores(scores)
     try:
-        content = json.loads(scores.read_text(encoding="utf-8"))
-        row = content["scores"][content["main"]]
         return RunReport(
             folder=folder,
             task=content["task"],
@@ -110,7 +122,20 @@ def read_run(folder: Path, scores: Path) -> RunReport:
             settings=read_settings(folder / "config.yaml"),
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{scores} is damaged or of another version of vdmfewshot; run the test again") from error
+        raise DamagedFileError(f"a file beside {scores} is damaged or of another version; {REMEDY}") from error
+
+
+def read_scores(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A ``scores.json``, and the row of its main score.
+
+    Raises:
+        DamagedFileError: naming the file, if it is damaged or of another version.
+    """
+    content = read_object(file, {"main": str, "scores": dict, "fit_seconds": NUMBER}, REMEDY)
+    row = content["scores"].get(content["main"])
+    if problem := misfit(row, ROW):
+        raise DamagedFileError(f"{file} is damaged or of another version (its main score: {problem}); {REMEDY}")
+    return content, row
 
 
 def read_samples(scores: Path, pictures: Path) -> Iterable[Sample]:
@@ -126,7 +151,7 @@ def read_samples(scores: Path, pictures: Path) -> Iterable[Sample]:
 def _lines(file: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [parse_json(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def read_settings(config: Path) -> dict[str, Any]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vdmfewshot.callbacks import table
 from vdmfewshot.cli.pages.runs import RunReport
 
 COLUMNS = ("score", "low", "high", "ceiling", "copy_input", "mean_target", "n", "n_expected")
@@ -47,16 +48,21 @@ def to_markdown(runs: Sequence[RunReport]) -> str:
     heads = ("run", "task", "metric", "score", "95 %", "ceiling", "copy-input", "mean-target", "n")
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows(runs):
-        interval = "–" if row["low"] is None else f"{_number(row['low'])} to {_number(row['high'])}"
-        references = [_number(row[name]) for name in COLUMNS[3:6]]
-        cells = [row["run"], row["task"], row["metric"], _number(row["score"]), interval, *references]
+        references = [number(row[name]) for name in COLUMNS[3:6]]
+        cells = [row["run"], row["task"], row["metric"], number(row["score"]), interval(row), *references]
         cells.append(f"{row['n']}/{row['n_expected']}")
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+def number(value: float | None) -> str:
+    """A score as people read it; a dash for none."""
+    return table.number(value, missing="–")
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """The 95 % interval of a score; a dash for none."""
+    return "–" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
 
 
 def _inert(value: Any) -> Any:
