@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import zlib
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.grid import GridCodec
 from vdmfewshot.data.arc import draw_pair
-from vdmfewshot.data.base import FewShotDataModule
-from vdmfewshot.data.examples import Example, Splits
 from vdmfewshot.data.generated.board_tasks import BOARDS
 from vdmfewshot.data.generated.boards import Board
+from vdmfewshot.data.generated.examples import GeneratedDataModule, example_rng
 from vdmfewshot.data.generated.scenes import Part
 from vdmfewshot.metrics.arc import ArcMetric
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.route import RouteMetric
 
-#: largest number of shots, and queries, as in the papers
-POOL, QUERIES = 5000, 200
 #: apart from the seeds of the evidence
 SEED = 24448
 
@@ -30,8 +26,7 @@ SEED = 24448
 @functools.lru_cache(maxsize=8192)
 def make_boards(task: str, part: Part, seed: int, index: int) -> tuple[Board, Board]:
     """Board and answer ``index`` of one support set, or of the queries: a pure function of its arguments."""
-    parts: dict[Part, int] = {"support": 1, "query": 2}
-    rng = np.random.default_rng([SEED, zlib.crc32(task.encode()), parts[part], seed, index])
+    rng = example_rng(SEED, task, part, seed, index)
     draw = (BOARDS[task].support if part == "support" else None) or BOARDS[task].draw
     while True:
         x, y = draw(rng)
@@ -45,7 +40,7 @@ def part_of(board: Board) -> Part:
     return "support" if digest[0] % 2 else "query"
 
 
-class BoardDataModule(FewShotDataModule):
+class BoardDataModule(GeneratedDataModule):
     """A puzzle, game, maze or automaton of arXiv 2510.24448: up to 5000 training boards, 200 queries.
 
     Examples are generated and seeded; puzzles have one solution, positions one winning move. Which boards may be shown
@@ -62,22 +57,10 @@ class BoardDataModule(FewShotDataModule):
         ValueError: if there is no such task, or the canvas does not suit it.
     """
 
-    check_pool: ClassVar[bool] = False
-
     def __init__(self, task: str, paper_parity: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        if task not in BOARDS:
-            raise ValueError(f"task must be one of {', '.join(BOARDS)}, got {task!r}")
-        self.task = task
-        self.task_name = task
+        super().__init__(task, BOARDS, **kwargs)
         self.paper_parity = paper_parity
         self.make_codec()
-
-    def load(self) -> Splits:
-        """List the boards of this support seed and the queries."""
-        count = POOL if self.shots is None else min(self.shots, POOL)
-        pool = [self._example("support", self.support_seed, index) for index in range(count)]
-        return Splits(pool, test=[self._example("query", 0, index) for index in range(QUERIES)])
 
     def make_codec(self) -> GridCodec:
         """As the paper draws, or as large as fits."""
@@ -92,11 +75,8 @@ class BoardDataModule(FewShotDataModule):
         """Exact match of one attempt, for ways also their share that lead to the end and their length."""
         return RouteMetric() if BOARDS[self.task].route else ArcMetric(1)
 
-    def _example(self, part: Part, seed: int, index: int) -> Example:
-        name = f"{self.task}-{part}-{seed}-{index:04d}"
-        return Example(name, name, functools.partial(self._read, name, part, seed, index))
-
-    def _read(self, name: str, part: Part, seed: int, index: int) -> Pair:
+    def draw(self, name: str, part: Part, seed: int, index: int) -> Pair:
+        """See ``GeneratedDataModule.draw``."""
         x, y = make_boards(self.task, part, seed, index)
         meta = {"task": name, "source": "generated", "input_shape": tuple(x.shape)}
         return draw_pair(name, x, y, self.make_codec(), (self.height, self.width), meta)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -20,6 +19,7 @@ from vdmfewshot.data.arc import draw_pair
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import Example, Splits
 from vdmfewshot.data.generated import boards, people, physics, pictures
+from vdmfewshot.data.generated.examples import example_rng, require_square
 from vdmfewshot.data.generated.scenes import Part
 from vdmfewshot.metrics.arc import ArcMetric
 from vdmfewshot.metrics.base import TaskMetric
@@ -72,8 +72,7 @@ def board_codec(size: int) -> GridCodec:
 def make_pair(task: str, size: int, part: Part, seed: int, index: int) -> Pair:
     """Pair ``index`` of one support set, or query ``index``: a pure function of its arguments."""
     generator = GENERATORS[task]
-    parts: dict[Part, int] = {"support": 1, "query": 2}
-    rng = np.random.default_rng([SEED, zlib.crc32(task.encode()), parts[part], seed, index])
+    rng = example_rng(SEED, task, part, seed, index)
     x, y = generator.draw(rng, size, part)
     key, meta = f"{task}-{part}-{seed}-{index:02d}", {"task": f"{task}-{index}", "source": "generated"}
     if generator.kind == "board":
@@ -101,8 +100,7 @@ class EvidenceDataModule(FewShotDataModule):
         super().__init__(**kwargs)
         if task not in GENERATORS:
             raise ValueError(f"task must be one of {', '.join(GENERATORS)}, got {task!r}")
-        if self.height != self.width:
-            raise ValueError(f"height and width must be equal for generated tasks, got {self.height} x {self.width}")
+        require_square(self)
         self.task = task
         self.task_name = task
 
