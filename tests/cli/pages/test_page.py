@@ -102,7 +102,6 @@ def test_curves_comparisons_and_arc_boards(page: Path, browser: Any) -> None:
 def test_pictures_are_left_out_rather_than_the_page_too_large(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pictures, "LIMIT", 3000)
     monkeypatch.setattr(pictures.Album.__init__, "__defaults__", (3000,))
     report([str(runs), "--html", str(tmp_path / "small.html")])
     assert "pictures left out" in capsys.readouterr().out
