@@ -8,6 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+#: how a clip goes from input to target, see ``vdmfewshot.clips.transition``
+TransitionName = Literal["discrete", "immediate", "convex", "quadratic", "square_root", "tiles"]
+
 #: AdamW's, without weight decay; ``FewShotModule`` repeats it as a literal, which is what configurations can show
 RATE = 4e-3
 #: arguments of the Trainer where they are not Lightning's own defaults
@@ -34,7 +37,7 @@ class Preset:
     """
 
     num_frames: int
-    transition: Literal["discrete", "immediate"]
+    transition: TransitionName
     timestep_shift: float
     sampling_steps: int
 

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from tests.cli import instant
 from tests.cli.test_report import write_scores
 from vdmfewshot import __version__
 from vdmfewshot.cli import front
 from vdmfewshot.cli.errors import Mistake
 from vdmfewshot.cli.verbs import VERBS, find_verb
 
-ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "lightning", "diffusers", "transformers", "peft", "jsonargparse")
 LIGHTNING_VERBS = ("adapt", "fit", "validate", "test", "predict")
 #: command lines, and a word of what they answer
 INSTANT = {
@@ -30,6 +23,8 @@ INSTANT = {
     "adapt --data.help ArcDataModule": "--data.task",
     "list models": "ltx-video-2b",
     "report runs": "version_0",
+    "report nowhere": "no such folder: nowhere",
+    "study status -c nowhere.yaml": "nowhere.yaml: there is no such file",
     "adpat": "did you mean adapt?",
     "adapt": "there are no data",
     "adapt -c nowhere.yaml": "there is no such file",
@@ -41,29 +36,14 @@ INSTANT = {
     "fleet -c arc-fleet --stak 3": "did you mean --stack?",
     "evidence -c evidence --seds [1]": "did you mean --seeds?",
 }
-SCRIPT = """
-import contextlib, io, json, sys
-from vdmfewshot.cli.front import run
-answers = {}
-for line in json.loads(sys.argv[1]):
-    told = io.StringIO()
-    with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told), contextlib.suppress(SystemExit):
-        run(line.split())
-    heavy = [name for name in json.loads(sys.argv[2]) if name in sys.modules]
-    answers[line] = [told.getvalue(), heavy]
-print(json.dumps(answers))
-"""
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[str]]]:
     folder = tmp_path_factory.mktemp("front")
     write_scores(folder / "runs" / "a" / "version_0", 1, 0.5)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-c", SCRIPT, json.dumps(list(INSTANT)), json.dumps(HEAVY)]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
-    told: dict[str, tuple[str, list[str]]] = json.loads(done.stdout)
-    return told
+    told = instant.answers([line.split() for line in INSTANT], folder)
+    return dict(zip(INSTANT, told, strict=True))
 
 
 @pytest.mark.parametrize("line", INSTANT)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cli import instant
 from tests.data.arc_files import task, write
 from vdmfewshot.cli.command import main
 from vdmfewshot.cli.fleet import fleet
@@ -85,6 +86,13 @@ def test_a_second_start_reports_and_runs_nothing(
     assert before["scores"]["pass@2"]["n_expected"] == 6, "t2, whose queries are unknown, counts as one"
     assert sorted(before["tasks"]) == ["t0", "t1", "t3", "t4"]
     assert before["cpu_hours"] > 0
+
+
+def test_a_report_of_unchanged_results_imports_no_heavy_library(source: Path, tiny: Path, runs: Path) -> None:
+    ((text, heavy),) = instant.answers([["fleet", *command(source, tiny, runs), "--report_only"]], runs)
+    assert "arc-fleet: 4 of 5 units" in text
+    assert f"tasks solved: - {runs / 'arc-fleet' / 'fleet.json'}".replace("- ", "-; ") in text
+    assert not heavy
 
 
 def test_the_report_of_runs_shows_the_pooled_score(runs: Path) -> None:

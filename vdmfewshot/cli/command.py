@@ -60,6 +60,10 @@ DEFAULTS: dict[str, Any] = {
 read_safely()
 
 
+class FewShotParser(SuggestingParser, LightningArgumentParser):
+    """``LightningArgumentParser`` whose errors are one sentence."""
+
+
 class FewShotCLI(GuardedCLI):
     """LightningCLI with one verb more, safe configurations and one folder per run."""
 
@@ -70,7 +74,7 @@ class FewShotCLI(GuardedCLI):
 
     def init_parser(self, **kwargs: Any) -> LightningArgumentParser:
         """Use the parser that suggests the nearest valid key."""
-        self.parser_class = SuggestingParser
+        self.parser_class = FewShotParser
         return super().init_parser(**kwargs)
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

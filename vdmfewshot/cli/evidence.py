@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from jsonargparse import ActionConfigFile
 
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
-from vdmfewshot.studies.evidence.run import run_evidence
 from vdmfewshot.studies.evidence.settings import Settings
-from vdmfewshot.studies.evidence.summary import Summary
+from vdmfewshot.studies.evidence.shown import recall
+
+if TYPE_CHECKING:
+    from vdmfewshot.studies.evidence.summary import Summary  # which imports the libraries
 
 DESCRIPTION = """Does pretraining help? Adapts pretrained and random weights on many tasks and support sets.
 
@@ -22,14 +26,14 @@ vdmfewshot evidence -c experiments/evidence.yaml --tasks '["pairs:my/pictures","
 A second start goes on where the first one ended; several may run at once on other tasks, methods or seeds."""
 
 
-def evidence(args: Sequence[str]) -> Summary:
+def evidence(args: Sequence[str]) -> Summary | None:
     """Run the verb.
 
     Args:
         args: command line after ``evidence``.
 
     Returns:
-        What the table shows.
+        What the table shows; ``None`` if the report of unchanged results is shown again, without the libraries.
     """
     parser = SuggestingParser(prog="vdmfewshot evidence", description=DESCRIPTION, formatter_class=HelpFormatter)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="Settings from a file; later ones win")
@@ -37,4 +41,11 @@ def evidence(args: Sequence[str]) -> Summary:
     parser.add_class_arguments(Settings, as_group=False)
     parsed = parser.parse_args(list(args))
     settings = Settings(**{field.name: parsed[field.name] for field in fields(Settings)})
+    if parsed.report_only:
+        if known := recall(settings):
+            sys.stdout.write(known)
+            return None
+        sys.stderr.write("evidence: table and figure are made anew (loading libraries takes some seconds)\n")
+    from vdmfewshot.studies.evidence.run import run_evidence
+
     return run_evidence(settings, measure=not parsed.report_only)

@@ -6,13 +6,13 @@ import argparse
 import json
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from vdmfewshot.cli.planner import CommandLinePlanner
-from vdmfewshot.cli.runner import CommandLineAdapter
+from vdmfewshot.cli.study import make_adapter, make_planner
 from vdmfewshot.storage.atomic import replacing
 from vdmfewshot.studies.engine import Engine
 from vdmfewshot.studies.report import SUMMARY
@@ -41,9 +41,9 @@ def fleet(args: Sequence[str]) -> dict[str, Any]:
         ValueError: for what cannot be a fleet, before anything is trained; if nothing can be scored.
     """
     options, rest = make_parser().parse_known_args(list(args))
-    engine = Engine(read_fleet(options, rest), lambda: CommandLinePlanner(listed=True), CommandLineAdapter, Console())
+    engine = Engine(read_fleet(options, rest), partial(make_planner, listed=True), make_adapter, Console())
     if options.print_config:
-        CommandLinePlanner().show(engine.study)
+        make_planner().show(engine.study)
     if options.report_only == "true":
         engine.report()
     else:

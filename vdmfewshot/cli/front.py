@@ -142,6 +142,8 @@ def _announce(verb: Verb, words: Sequence[str], settings: Settings) -> None:
     if "--print_config" in " ".join(words) or int(os.environ.get("LOCAL_RANK", "0")):
         return
     values = settings.values
+    if str(values.get("report_only")).lower() == "true":  # without the libraries, unless it says so itself
+        return
     data = settings.classes.get("data", "").removesuffix("DataModule")
     what = next((str(values[key]) for key in ("data.root", "data.task", "data.images") if values.get(key)), "")
     parts = [f"{data} {what}".strip(), str(values.get("model.backbone.path") or "")]

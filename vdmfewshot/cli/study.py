@@ -21,11 +21,11 @@ def run(args: Sequence[str]) -> int:
         return study(args)
 
 
-def make_planner() -> Planner:
-    """Plans with the command line of ``adapt``."""
+def make_planner(listed: bool = False) -> Planner:
+    """Plans with the command line of ``adapt``; see ``CommandLinePlanner``."""
     from vdmfewshot.cli.planner import CommandLinePlanner
 
-    return CommandLinePlanner()
+    return CommandLinePlanner(listed)
 
 
 def make_adapter(folder: Path, keep: Sequence[str]) -> Adapter:

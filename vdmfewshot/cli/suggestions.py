@@ -7,8 +7,7 @@ import sys
 from argparse import RawDescriptionHelpFormatter
 from typing import Any, NoReturn
 
-from jsonargparse import DefaultHelpFormatter
-from lightning.pytorch.cli import LightningArgumentParser
+from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
 from vdmfewshot.cli.errors import did_you_mean
 from vdmfewshot.cli.schema import schema
@@ -33,8 +32,8 @@ class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type:
     """jsonargparse's help with the line breaks of the description."""
 
 
-class SuggestingParser(LightningArgumentParser):
-    """``LightningArgumentParser`` whose errors are one sentence; no abbreviated options."""
+class SuggestingParser(ArgumentParser):  # type: ignore[misc]
+    """A parser whose errors are one sentence; no abbreviated options. Lightning's joins it in ``command``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **{"allow_abbrev": False, **kwargs})

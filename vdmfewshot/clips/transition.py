@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-TransitionName = Literal["discrete", "immediate", "convex", "quadratic", "square_root", "tiles"]
+from vdmfewshot.defaults import TransitionName as TransitionName
 
 #: side of the tile grid of ``tiles``: the papers' code swaps 4 x 4 squares
 TILES = 4

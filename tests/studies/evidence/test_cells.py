@@ -12,6 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from tests.cli import instant
 from tests.tiny_training import make_data, make_trainer
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.cli.evidence import evidence
@@ -238,6 +239,7 @@ def test_the_command_runs_resumes_and_reports(settings: Settings, capsys: pytest
     args += ["--backbone", settings.backbone, "--size", "32", "--queries", "2", "--steps", "1", "--rank", "2"]
     args += ["--tasks", "[horizontal_flip,life,arc-b1948b0a]", "--shots", "[1]", "--sampling_steps", "1"]
     summary = evidence(args)
+    assert summary is not None
     out = Path(settings.out)
     assert summary.done == summary.expected == 2 * (1 + 2 * 3) + (1 + 1 + 2)
     assert {"table.md", "table.csv", "table.json", "figure.png", "figure.svg"} <= {f.name for f in out.iterdir()}
@@ -245,6 +247,10 @@ def test_the_command_runs_resumes_and_reports(settings: Settings, capsys: pytest
     files = {f: f.stat().st_mtime_ns for f in out.glob("results/**/*.json")}
     assert evidence(args) == summary
     assert files == {f: f.stat().st_mtime_ns for f in out.glob("results/**/*.json")}
+    told = capsys.readouterr().out
+    ((again, heavy),) = instant.answers([["evidence", *args, "--report_only"]], Path.cwd())
+    assert again in told
+    assert heavy == ["jsonargparse"], "unchanged results are reported without the libraries"
     content = json.loads((out / "table.json").read_text())
     assert content["settings"]["steps"] == 1
     assert {entry["row"] for entry in content["entries"]} == {"horizontal_flip", "life", "arc"}

@@ -29,6 +29,7 @@ from vdmfewshot.studies.evidence.clock import Clock, Run, trial_seconds
 from vdmfewshot.studies.evidence.figure import write_figure
 from vdmfewshot.studies.evidence.results import Job, finished
 from vdmfewshot.studies.evidence.settings import Settings
+from vdmfewshot.studies.evidence.shown import inputs, remember
 from vdmfewshot.studies.evidence.summary import Summary, summarize
 from vdmfewshot.studies.evidence.table import verdict, write_table
 from vdmfewshot.studies.evidence.tasks import ARC, Task, choose_tasks, find_task
@@ -54,10 +55,13 @@ def run_evidence(settings: Settings, measure: bool = True) -> Summary:
     jobs = plan(tasks, settings)
     if measure:
         measure_all(jobs, settings, console)
+    before = inputs(settings)
     summary = summarize(tasks, settings, finished(jobs), len(jobs))
     write_table(summary, out)
     write_figure(summary, out)
-    console.print("\n".join([*verdict(summary), "", f"{out / 'table.md'}, {out / 'figure.png'}"]), markup=False)
+    text = "\n".join([*verdict(summary), "", f"{out / 'table.md'}, {out / 'figure.png'}", ""])
+    remember(settings, before, text)
+    console.print(text, end="", markup=False, highlight=False, soft_wrap=True)
     return summary
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from vdmfewshot.clips.transition import TransitionName
+from vdmfewshot.defaults import TransitionName
 
 Method = Literal["pretrained", "random", "scratch"]
 METHODS: tuple[Method, ...] = get_args(Method)
