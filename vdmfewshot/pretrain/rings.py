@@ -54,22 +54,28 @@ def _chosen(count: int, share: float, rng: torch.Generator) -> Tensor:
     return torch.rand(count, 1, 1, 1, 1, generator=rng, device=rng.device) < share
 
 
-def augmented(clips: Tensor, rng: torch.Generator) -> Tensor:
+def augmented(clips: Tensor, rng: torch.Generator, video: bool = True) -> Tensor:
     """Another clip that could have been filmed: one change for all frames of (B, 3, 9, S, S), or time run backwards.
 
     Frames are mirrored, turned upside down, transposed, enlarged; their colour channels are swapped and inverted. Since
     all frames of a clip change alike, no clip comes to show a mirror image, a turn or a negative of its first frame.
+
+    Args:
+        clips: In -1..1.
+        rng: On their device.
+        video: Whether time may run backwards and frames may be enlarged; the rule of a task would be another one then.
     """
     count = len(clips)
     clips = torch.where(_chosen(count, 0.5, rng), clips.flip(-1), clips)
     clips = torch.where(_chosen(count, 0.25, rng), clips.flip(-2), clips)
     clips = torch.where(_chosen(count, 0.25, rng), clips.transpose(-1, -2), clips)
-    clips = torch.where(_chosen(count, 0.35, rng), clips.flip(2), clips)
+    if video:
+        clips = torch.where(_chosen(count, 0.35, rng), clips.flip(2), clips)
     clips = torch.where(_chosen(count, 0.1, rng), -clips, clips)
     orders = _permutations(rng.device)
     order = orders[torch.randint(len(PERMUTATIONS), (count,), generator=rng, device=rng.device)]
     clips = clips.gather(1, order[:, :, None, None, None].expand_as(clips))
-    return _enlarged(clips, 0.2, rng)
+    return _enlarged(clips, 0.2, rng) if video else clips
 
 
 def _enlarged(clips: Tensor, share: float, rng: torch.Generator) -> Tensor:

