@@ -127,6 +127,20 @@ def test_nothing_unpickles_or_evaluates() -> None:
                 assert all(isinstance(k.value, ast.Constant) and k.value.value is False for k in unsafe), file
 
 
+#: the one strict reader of each format, with limits, file and remedy in its messages
+READERS = {"json.load": "documents.py", "json.loads": "documents.py", "yaml.safe_load": "limited_yaml.py"}
+
+
+def test_json_and_yaml_are_read_in_one_place() -> None:
+    found = [
+        f"{file.relative_to(ROOT)}:{node.lineno}"
+        for file in (ROOT / "vdmfewshot").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and READERS.get(ast.unparse(node.func), file.name) != file.name
+    ]
+    assert not found
+
+
 # -- versions (X5): the first release without a published vulnerability, or with an API that we call -------------------
 
 FLOORS = {"torch": "2.10", "lightning": "2.6", "diffusers": "0.38", "transformers": "5.3", "pillow": "11.3"}

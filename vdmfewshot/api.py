@@ -7,7 +7,6 @@ the same data modules, defaults and ``FewShotTrainer.adapt``.
 from __future__ import annotations
 
 import functools
-import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ from vdmfewshot.defaults import TRAINER
 from vdmfewshot.lora.adapters import MANIFEST_FILE, LoraArgs, Manifest, read_adapter
 from vdmfewshot.lora.export import save_adapter
 from vdmfewshot.metrics.base import TaskMetric
+from vdmfewshot.storage.documents import NUMBER, read_object
 from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.quiet import quiet
 from vdmfewshot.training.sampling import SamplingArgs
@@ -88,7 +88,7 @@ def adapt(
         run = runner.adapt if task.queries("test") else runner.fit
         run(module, datamodule=task)
     found = sorted(run_folder(runner).glob("scores/test/step=*/scores.json"))
-    scores = json.loads(found[-1].read_text(encoding="utf-8"))["scores"] if found else {}
+    scores = read_object(found[-1], {"scores": dict}, "run it again")["scores"] if found else {}
     clip = Canvas(*task.clip_shape, task.transition)
     kept = None if scratch else run_folder(runner)
     return Adapted(module, task.codec, clip, module.manifest(task), scores, kept, accelerator)
@@ -112,7 +112,7 @@ def load(folder: str | Path, model: str | Backbone | None = None, accelerator: s
         raise ValueError(
             f"adapter {place} was not made by vdmfewshot: {MANIFEST_FILE} is missing; load it in diffusers"
         )
-    config = json.loads((place / "adapter_config.json").read_text(encoding="utf-8"))
+    config = read_object(place / "adapter_config.json", {"r": int, "lora_alpha": NUMBER}, "export it again")
     backbone = model if isinstance(model, Backbone) else _backbone_of(manifest, model)
     module = FewShotModule(
         backbone,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from pathlib import Path
 
@@ -128,3 +129,39 @@ def test_every_argument_that_sounds_like_a_place_is_known() -> None:
     found = {name for cls in classes for name in inspect.signature(cls).parameters if sounds.search(name)}
     assert found - {*WRITTEN, *READ} == set()
     assert {"default_root_dir", "dirpath", "save_dir", "cache_dir"} <= found
+
+
+STUDIES = {
+    "out": "{base: [nuclei], out: ../x}",
+    "setting": "{base: [nuclei], set: {model.cache_dir: ../x}}",
+    "text": "{base: [nuclei], set: {trainer.logger: '{class_path: CSVLogger, init_args: {save_dir: ../x}}'}}",
+    "axis": "{base: [nuclei], axes: {model.cache_dir: [cache, ../x]}}",
+    "words": "{base: [nuclei], args: [--trainer.default_root_dir, ../x]}",
+    "consent": "{base: [nuclei], args: [--write_outside=true], set: {model.cache_dir: ../x}}",
+}
+
+
+@pytest.mark.parametrize("text", STUDIES.values(), ids=list(STUDIES))
+def test_files_of_studies_cannot_either(text: str, here: Path) -> None:
+    (here / "s.yaml").write_text(text)
+    with pytest.raises(ValueError, match=r"must lie in the working folder|must stand on the command line itself"):
+        main(["study", "-c", "s.yaml"])
+    sweep = {"parameters": {"model.cache_dir": {"values": ["cache", "../x"]}}, "method": "grid"}
+    (here / "sweep.yaml").write_text(json.dumps({**sweep, "command": ["vdmfewshot", "adapt", "-c", "nuclei"]}))
+    with pytest.raises(ValueError, match=r"cache_dir must lie in the working folder.* got '\.\./x'"):
+        main(["study", "--sweep", "sweep.yaml"])
+    assert {entry.name for entry in here.parent.iterdir()} == {"work"}
+
+
+def test_nor_can_files_of_the_evidence(here: Path) -> None:
+    (here / "e.yaml").write_text("out: ../x")
+    with pytest.raises(ValueError, match="out must lie in the working folder"):
+        main(["evidence", "-c", "e.yaml", "--report_only=true"])
+    assert {entry.name for entry in here.parent.iterdir()} == {"work"}
+
+
+def test_the_person_who_starts_a_study_can(here: Path) -> None:
+    (here / "s.yaml").write_text("{base: [nuclei], out: ../x}")
+    for consent in (["--out=../x"], ["--write_outside=true"], ["--out", "../y"]):
+        with pytest.raises(ValueError, match="nothing is planned in"):
+            main(["study", "status", "-c", "s.yaml", *consent])

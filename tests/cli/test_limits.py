@@ -10,7 +10,7 @@ from jsonargparse import ArgumentParser
 
 from vdmfewshot.cli.command import main
 from vdmfewshot.cli.errors import Mistake
-from vdmfewshot.cli.limits import MAX_CHARACTERS, TooLarge, check_yaml
+from vdmfewshot.storage.limited_yaml import MAX_CHARACTERS, TooLarge, check_yaml
 
 BOMB = "\n".join(
     ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]

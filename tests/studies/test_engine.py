@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,29 @@ def test_a_unit_that_fails_costs_no_other_its_result(tmp_path: Path) -> None:
     before = len(ran(engine))
     assert make_engine(tmp_path, {**TEN, "t4": {"fail": "no such thing"}, "t5": {"nan": True}}).run() == PARTIAL
     assert len(ran(engine)) == before, "failed units run again only if asked"
+
+
+def test_whatever_a_unit_raises_is_its_own_result(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, {**TEN, "t4": {"exit": 1}, "t5": {"exit": 0}, "t6": {"memory": 1000}})
+    assert engine.run() == PARTIAL
+    found = summary(engine)
+    assert found["done"] == 7
+    assert found["missing"]["t4"] == {"kind": "error", "reason": "SystemExit: 1"}
+    assert found["missing"]["t5"] == {"kind": "error", "reason": "SystemExit: 0"}
+    assert found["missing"]["t6"]["kind"] == "oom"
+
+
+def test_a_terminated_study_ends_and_goes_on_later(tmp_path: Path) -> None:
+    script = {f"t{i}": {"alone": True} for i in range(4)}
+    stopped = make_engine(tmp_path, script | {"t2": {"alone": True, "exit": 128 + signal.SIGTERM}})
+    with pytest.raises(SystemExit) as stop:
+        stopped.run()
+    assert stop.value.code == 143
+    assert not stopped.store.failures()
+    before = len(ran(stopped))
+    engine = make_engine(tmp_path, script)
+    assert engine.run() == 0
+    assert len(ran(engine)) < before + 4, "what was done is not done again"
 
 
 def test_failed_units_are_retried_by_kind(tmp_path: Path) -> None:

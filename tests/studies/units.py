@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,8 @@ class ScriptedAdapter:
         once = Path(unit.data["once"]) if "once" in unit.data else None
         if unit.data.get("fail"):
             raise ValueError(unit.data["fail"])
+        if "exit" in unit.data:
+            sys.exit(unit.data["exit"])
         if unit.data.get("crash") or (once is not None and not once.exists()):
             if once is not None:
                 once.touch()

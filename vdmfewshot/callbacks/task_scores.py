@@ -30,6 +30,7 @@ from vdmfewshot.metrics.records import (
     to_json,
     write_atomically,
 )
+from vdmfewshot.storage.documents import parse_json
 from vdmfewshot.storage.errors import storage_error
 
 
@@ -107,7 +108,7 @@ class Evaluated:
             publish(folder, reference, f"{name}.jsonl")
         publish(folder, self.manifest, MANIFEST)
         publish(folder, self.records)
-        content = json.loads(to_json({**head, "scores": rows}))
+        content = parse_json(to_json({**head, "scores": rows}))
         write_atomically(folder / "scores.json", json.dumps(content, indent=2) + "\n")
 
 

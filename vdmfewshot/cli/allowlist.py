@@ -104,9 +104,14 @@ def read_safely() -> None:
 
     To be called after the modules whose classes can be named are imported.
     """
+    read_locally()
+    set_parsing_settings(import_path_allowlist=sorted(allowed_paths()))
+
+
+def read_locally() -> None:
+    """From now on jsonargparse imports nothing that a file names, and reads local YAML of bounded size."""
     set_parsing_settings(
         import_path_denylist=["*"],
-        import_path_allowlist=sorted(allowed_paths()),
         config_read_mode_fsspec_enabled=False,  # which Lightning switches on: a value could be a file at any address
         config_read_mode_urls_enabled=False,
         instantiate_subclass_spec_in_any=False,

@@ -14,13 +14,14 @@ import yaml
 
 from vdmfewshot.cli.arguments import Argument, short_name
 from vdmfewshot.cli.errors import PACKAGE, Mistake, did_you_mean, nearest
-from vdmfewshot.cli.limits import check_yaml
 from vdmfewshot.cli.schema import Option, Schema
+from vdmfewshot.storage.limited_yaml import parse_yaml
 
 NULL = ("null", "None", "~")
 FILES = (".yaml", ".yml", ".json")
 #: settings and items of lists that are looked at; a file that repeats itself by reference may stand for billions
 MOST = 100_000
+MOST_CLASSES = 100  # of a list, such as callbacks: jsonargparse takes 10 ms for each
 #: where classes with settings are
 ROOMS = ("backbones", "budget", "callbacks", "data", "lora", "studies", "training")
 #: options that every verb has and the schema leaves out
@@ -139,6 +140,8 @@ class Checker:
                 self.setting(name if key == "init_args" else f"{name}.{short_name(str(key))}", item, where)
             return
         if isinstance(value, list):
+            if len(value) > MOST_CLASSES and (known := self.options.get(name)) and known.kinds:
+                raise Mistake(f"{told(name, where)} must be at most {MOST_CLASSES} classes, got {len(value)}")
             for item in value:
                 self.setting(name, item, where)  # classes of a list are checked one by one
             return
@@ -216,8 +219,7 @@ def read(file: Path) -> Any:
     """
     try:
         text = file.read_text(encoding="utf-8")
-        check_yaml(text)
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except OSError as error:
         raise Mistake(f"{file}: there is no such file") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from vdmfewshot.cli.allowlist import nodes
+from vdmfewshot.storage.limited_yaml import parse_yaml, read_yaml
 
 #: arguments, of any class that a configuration may name, that become folders or names of files to write
 WRITTEN = (
@@ -43,7 +44,7 @@ def leaves(key: str, text: str) -> Iterator[tuple[str, str]]:
     name = key.rpartition(".")[2].removesuffix("+")
     yield name, text
     try:
-        loaded = yaml.safe_load(text)
+        loaded = parse_yaml(text)
     except yaml.YAMLError:
         return
     for node in nodes(loaded):
@@ -65,9 +66,51 @@ def check_destinations(config: Mapping[str, Any], args: Sequence[str]) -> None:
         return
     for node in nodes(config):
         for key in WRITTEN:
-            value = node.get(key)
-            if isinstance(value, str | os.PathLike) and is_outside(value) and (key, str(value)) not in asked:
-                raise ValueError(
-                    f"{key} must lie in the working folder if a file says so, got {str(value)!r}; give it on the "
-                    f"command line, or add --{FLAG}=true if you trust the file"
-                )
+            refuse_outside(key, node.get(key), asked)
+
+
+def refuse_outside(key: str, value: Any, asked: set[tuple[str, str]]) -> None:
+    """Refuse a place outside of the working folder that does not stand on the command line itself.
+
+    Raises:
+        ValueError: naming option, value and remedy.
+    """
+    if (FLAG, "true") in asked or (key, str(value)) in asked:
+        return
+    if isinstance(value, str | os.PathLike) and is_outside(value):
+        raise ValueError(
+            f"{key} must lie in the working folder if a file says so, got {str(value)!r}; give it on the "
+            f"command line, or add --{FLAG}=true if you trust the file"
+        )
+
+
+def check_study(file: Path, args: Sequence[str]) -> None:
+    """Refuse a study or a sweep that names places outside of the working folder, or itself consents to them.
+
+    Args:
+        file: YAML.
+        args: the command line of the study.
+
+    Raises:
+        ValueError: naming option, value and remedy.
+    """
+    asked = typed(args)
+    for key, value in places(read_yaml(file)):
+        if key == FLAG and (FLAG, "true") not in asked:
+            raise ValueError(f"--{FLAG} must stand on the command line itself, not in {file}; take it out")
+        if key in WRITTEN or (key == "out" and key not in dict(asked)):  # which the command line replaces
+            refuse_outside(key, value, asked)
+
+
+def places(content: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """(last part of the name, value) of every setting of a study or a sweep, those of its command lines included."""
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from places(value, name if key in ("value", "values") else str(key))
+    elif isinstance(content, list | tuple) and name in ("args", "command"):
+        yield from typed([str(word) for word in content])
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from places(value, name)
+    elif isinstance(content, str):
+        yield from leaves(name, content)

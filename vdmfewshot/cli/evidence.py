@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import ActionConfigFile
 
+from vdmfewshot.cli.allowlist import read_locally
+from vdmfewshot.cli.destinations import FLAG, refuse_outside, typed
 from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
 from vdmfewshot.studies.evidence.settings import Settings
 from vdmfewshot.studies.evidence.shown import recall
@@ -35,11 +37,14 @@ def evidence(args: Sequence[str]) -> Summary | None:
     Returns:
         What the table shows; ``None`` if the report of unchanged results is shown again, without the libraries.
     """
+    read_locally()
     parser = SuggestingParser(prog="vdmfewshot evidence", description=DESCRIPTION, formatter_class=HelpFormatter)
     parser.add_argument("-c", "--config", action=ActionConfigFile, help="Settings from a file; later ones win")
     parser.add_argument("--report_only", type=bool, default=False, help="Measure nothing; table of what there is")
+    parser.add_argument(f"--{FLAG}", type=bool, default=False, help="Let files name folders outside of this one")
     parser.add_class_arguments(Settings, as_group=False)
     parsed = parser.parse_args(list(args))
+    refuse_outside("out", parsed.out, typed(args))
     settings = Settings(**{field.name: parsed[field.name] for field in fields(Settings)})
     if parsed.report_only:
         if known := recall(settings):

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from vdmfewshot.cli.study import make_adapter, make_planner
 from vdmfewshot.storage.atomic import replacing
+from vdmfewshot.storage.documents import read_json
 from vdmfewshot.studies.engine import Engine
 from vdmfewshot.studies.report import SUMMARY
 from vdmfewshot.studies.settings import Study
@@ -24,18 +25,19 @@ vdmfewshot fleet -c experiments/arc-fleet.yaml
 vdmfewshot fleet -c experiments/arc-fleet.yaml --stack 32 --data.init_args.tasks='["ID", "ID", ...]'
 vdmfewshot fleet -c experiments/arc-fleet.yaml --report_only true
 
-All other options are those of `vdmfewshot adapt`. A second start does what is missing, and what failed, again.
+All other options are those of `vdmfewshot adapt`. Exit status: 0, 3 if tasks have no result.
+A second start does what is missing, and what failed, again.
 It is a study of one point: axes, Ray and clusters are those of `vdmfewshot study`, see docs/studies.md."""
 
 
-def fleet(args: Sequence[str]) -> dict[str, Any]:
+def fleet(args: Sequence[str]) -> int:
     """Run the verb.
 
     Args:
         args: command line after ``fleet``.
 
     Returns:
-        What is in ``fleet.json``.
+        exit status: 0, or 3 if tasks have no result.
 
     Raises:
         ValueError: for what cannot be a fleet, before anything is trained; if nothing can be scored.
@@ -44,11 +46,9 @@ def fleet(args: Sequence[str]) -> dict[str, Any]:
     engine = Engine(read_fleet(options, rest), partial(make_planner, listed=True), make_adapter, Console())
     if options.print_config:
         make_planner().show(engine.study)
-    if options.report_only == "true":
-        engine.report()
-    else:
-        engine.run(retry=[])
-    return publish(engine)
+    status = engine.report() if options.report_only == "true" else engine.run(retry=[])
+    publish(engine)
+    return status
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -88,10 +88,10 @@ def read_fleet(options: argparse.Namespace, rest: Sequence[str]) -> Study:
     )
 
 
-def publish(engine: Engine) -> dict[str, Any]:
+def publish(engine: Engine) -> None:
     """Write ``fleet.json``: the scores over all tasks, what is solved, what is missing and why, and hours."""
     folder = engine.study.folder
-    summary: Mapping[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    summary: Mapping[str, Any] = read_json(folder / SUMMARY, "run the fleet again")
     (point,) = summary["points"]
     content = {
         "task": f"{summary['expected']} tasks",
@@ -103,4 +103,3 @@ def publish(engine: Engine) -> dict[str, Any]:
         file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     solved = point["solved"]
     engine.say(f"{len(solved)} tasks solved: {' '.join(solved) or '-'}; {folder / 'fleet.json'}")
-    return content

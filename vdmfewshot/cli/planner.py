@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from vdmfewshot import __version__
 from vdmfewshot.cli.arguments import Argument
 from vdmfewshot.cli.command import make_cli
 from vdmfewshot.cli.errors import PACKAGE
 from vdmfewshot.cli.fragments import resolve as resolve_name
-from vdmfewshot.cli.limits import check_yaml
 from vdmfewshot.cli.resolved import ResolvedCLI, resolve
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import DataError, picture_digest
 from vdmfewshot.data.stack import ListedDataModule
 from vdmfewshot.metrics.records import to_json
 from vdmfewshot.storage.atomic import replacing
+from vdmfewshot.storage.documents import parse_json
+from vdmfewshot.storage.limited_yaml import parse_yaml
 from vdmfewshot.studies.settings import Point, Study
 from vdmfewshot.studies.tasks import TaskList, accepted, read_tasks
 from vdmfewshot.studies.units import SCHEMA, Manifest, Unit, hashed, signatures
@@ -156,8 +156,7 @@ def configs_of(file: Path) -> Iterator[Path]:
         return
     yield file
     text = file.read_text(encoding="utf-8")
-    check_yaml(text)
-    content = yaml.safe_load(text)
+    content = parse_yaml(text)
     for value in content.values() if isinstance(content, dict) else []:
         if isinstance(value, str) and value.endswith((".yaml", ".yml")):
             yield from configs_of(file.parent / value)
@@ -205,7 +204,7 @@ def read_task(kind: type[Any], options: Mapping[str, Any]) -> ReadTask:
     digest = hashlib.sha256(f"{type(metric).__name__} {data.codec.spec_hash}".encode())
     for pair in [*data.support, *queries]:
         digest.update(f"{pair.key} {picture_digest(pair)}".encode() + content_of(pair.target))
-    expected = [json.loads(to_json({"key": q.key, "attempts": 0, **metric.measure([], q)})) for q in queries]
+    expected = [parse_json(to_json({"key": q.key, "attempts": 0, **metric.measure([], q)})) for q in queries]
     frames, height, width = data.clip_shape
     shared = [data.clip_shape, data.transition, data.batch_size, type(data.codec).__name__, metric.main]
     return ReadTask(digest.hexdigest()[:16], shared, metric.main, frames * height * width, expected)

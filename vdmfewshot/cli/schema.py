@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from vdmfewshot.storage.documents import read_json
 
 FILE = Path(__file__).with_name("schema.json")
 #: whose releases change what is accepted
@@ -130,7 +131,7 @@ def read(content: Mapping[str, Any]) -> Schema:
 @functools.cache
 def schema() -> Schema:
     """The schema of this release; made by ``python -m vdmfewshot.cli.write_schema``."""
-    return read(json.loads(FILE.read_text(encoding="utf-8")))
+    return read(read_json(FILE, "install vdmfewshot again"))
 
 
 def _options(found: Mapping[str, Any], shared: Mapping[str, Any]) -> dict[str, Option]:

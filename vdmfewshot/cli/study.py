@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from vdmfewshot.cli.destinations import FLAG, check_study
 from vdmfewshot.cli.errors import plain_errors
+from vdmfewshot.studies.command import make_parser
 from vdmfewshot.studies.command import study as run_study
 from vdmfewshot.studies.work import Adapter, Planner
 
 
 def study(args: Sequence[str]) -> int:
     """Run the verb; returns the exit status."""
-    return run_study(args, make_planner, make_adapter)
+    options, _ = make_parser().parse_known_args(list(args))
+    for file in filter(None, (options.config, options.sweep)):
+        if file.is_file():
+            check_study(file, args)
+    return run_study([word for word in args if word.partition("=")[0] != f"--{FLAG}"], make_planner, make_adapter)
 
 
 def run(args: Sequence[str]) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from vdmfewshot.data.arc_kaggle import challenge_files, with_solutions
 from vdmfewshot.data.examples import DataError
 from vdmfewshot.data.sources import SAMPLE, resolve
+from vdmfewshot.storage.documents import parse_json
 
 Grid = NDArray[np.int64]
 ArcSplit = Literal["training", "evaluation"]
@@ -210,10 +210,6 @@ def _read_json(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ValueError(f"over {MAX_BYTES >> 20} MB: not an ARC file")
-        return json.loads(path.read_text(encoding="utf-8-sig"), parse_constant=_refuse)
-    except (OSError, ValueError, RecursionError) as error:
+        return parse_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
         raise DataError([f"{path}: not readable as JSON ({error})"]) from error
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a colour")

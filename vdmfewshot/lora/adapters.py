@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -18,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vdmfewshot.clips.rng import derive_seed
-from vdmfewshot.storage.documents import NUMBER, Kind, misfit, read_object
+from vdmfewshot.storage.documents import NUMBER, Kind, misfit, plain, read_object
 from vdmfewshot.storage.errors import DamagedFileError
 from vdmfewshot.storage.tensors import is_finite
 
@@ -177,8 +176,8 @@ def adapter_state(model: Any) -> dict[str, Tensor]:
 def peft_config(model: Any) -> dict[str, Any]:
     """The adapter's ``LoraConfig`` as plain JSON values."""
     config = {k: sorted(v) if isinstance(v, set) else v for k, v in model.peft_config[ADAPTER].to_dict().items()}
-    plain: dict[str, Any] = json.loads(json.dumps(config, default=str))
-    return plain
+    values: dict[str, Any] = plain(config)
+    return values
 
 
 def read_adapter(folder: Path) -> tuple[dict[str, Tensor], Manifest | None]:

@@ -74,7 +74,7 @@ class RecordWriter:
         self._stream.write(line + "\n")
         self._stream.flush()
         # What is kept in memory is what a reader of the file would get.
-        self.records[key] = json.loads(line)
+        self.records[key] = parse_json(line)
         return True
 
     def close(self) -> None:

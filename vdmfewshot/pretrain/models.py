@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vdmfewshot.pretrain.averages import WeightAverage
 from vdmfewshot.pretrain.transformer import build_scheduler, build_transformer, fixed_prompt
 from vdmfewshot.pretrain.vae import build_vae
+from vdmfewshot.storage.documents import plain, read_json
 
 EMBEDDED = Path(__file__).parents[1] / "backbones" / "embedded"
 
@@ -60,8 +61,8 @@ def starting_transformer(source: str, heads: int, layers: int) -> CogVideoXTrans
 def configuration(model: nn.Module) -> dict[str, Any]:
     """What ``from_config`` needs, as JSON holds it."""
     values = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}  # type: ignore[arg-type]
-    plain: dict[str, Any] = json.loads(json.dumps(values))
-    return plain
+    listed: dict[str, Any] = plain(values)
+    return listed
 
 
 def average_tensors(name: str, average: nn.Module) -> dict[str, Tensor]:
@@ -114,7 +115,7 @@ def write_pipeline(folder: Path, vae: AutoencoderKLCogVideoX, transformer: CogVi
     save_file({"prompt_embeds": fixed_prompt().contiguous()}, folder / "prompt_embeds.safetensors")
     for file in folder.glob("*/config.json"):
         # Where the parts lay on the machine that trained them is nobody's business.
-        config = json.loads(file.read_text())
+        config = read_json(file, "write the pipeline again")
         config.pop("_name_or_path", None)
         file.write_text(json.dumps(config, indent=2) + "\n")
     index = {**MODEL_INDEX, "_diffusers_version": diffusers.__version__}

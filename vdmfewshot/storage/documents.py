@@ -31,11 +31,11 @@ def read_json(file: Path, remedy: str) -> Any:
     try:
         if file.stat().st_size > MAX_BYTES:
             raise ValueError(f"over {MAX_BYTES >> 20} MB")
-        return parse_json(file.read_text(encoding="utf-8"))
+        return parse_json(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{file} cannot be read as JSON ({_short(error)}); {remedy}") from error
+    except (OSError, ValueError) as error:
+        raise DamagedFileError(f"{file} cannot be read as JSON ({error}); {remedy}") from error
 
 
 def parse_json(text: str) -> Any:
@@ -44,7 +44,19 @@ def parse_json(text: str) -> Any:
     Raises:
         ValueError: if it is none.
     """
-    return json.loads(text, parse_constant=_refuse)
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def plain(value: Any) -> Any:
+    """A value as a reader of the JSON written of it would get it: lists, objects with text as keys, plain scalars.
+
+    Raises:
+        ValueError: if it holds NaN or Infinity.
+    """
+    return parse_json(json.dumps(value, default=str, allow_nan=False))
 
 
 def read_object(file: Path, fields: Mapping[str, Kind], remedy: str) -> dict[str, Any]:
@@ -83,7 +95,3 @@ def misfit(content: Any, fields: Mapping[str, Kind]) -> str:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not a legal number")
-
-
-def _short(error: BaseException) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from vdmfewshot.storage.limited_yaml import parse_yaml
 from vdmfewshot.studies.engine import Engine
 from vdmfewshot.studies.settings import read_study
 from vdmfewshot.studies.sweep import read_sweep
@@ -118,7 +119,7 @@ def overrides(words: Sequence[str]) -> dict[str, Any]:
                 raise ValueError(f"--{key} needs a value")
             text = rest.pop(0)
         try:
-            found[key] = yaml.safe_load(text)
+            found[key] = parse_yaml(text)
         except yaml.YAMLError:
             found[key] = text
     return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vdmfewshot.storage.atomic import replacing
+from vdmfewshot.storage.documents import parse_json, read_object
 from vdmfewshot.studies.store import Store
 from vdmfewshot.studies.units import Manifest, Unit, describe
 
@@ -33,7 +34,7 @@ def rows_of(manifest: Manifest, store: Store) -> list[dict[str, Any]]:
 
 def scores_of(store: Store, unit: Unit) -> dict[str, Any]:
     """All scores of a result, and the ceiling of the main one."""
-    content = json.loads((store.place(unit.id) / "scores.json").read_text(encoding="utf-8"))
+    content = read_object(store.place(unit.id) / "scores.json", {"scores": dict}, "run the study again")
     rows: Mapping[str, Mapping[str, Any]] = content["scores"]
     references = {f"{name}_{unit.main}": rows[unit.main].get(name) for name in ("ceiling", "copy_input", "mean_target")}
     return {**{name: row["score"] for name, row in rows.items()}, **references}
@@ -104,7 +105,7 @@ def answers_of(store: Store, unit: Unit) -> dict[str, list[Any]]:
         ValueError: if the records have no answers.
     """
     lines = (store.place(unit.id) / "records.jsonl").read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
+    records = [parse_json(line) for line in lines]
     if any("answers" not in record for record in records):
         raise ValueError(f"{unit.label} has no answers in the form of grids: a submission is of ARC tasks")
     return {record["key"]: record["answers"] for record in records}

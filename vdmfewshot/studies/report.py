@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from vdmfewshot.callbacks.table import runs_table
+from vdmfewshot.storage.documents import read_object
 from vdmfewshot.studies.store import Failure, Store
 from vdmfewshot.studies.units import Manifest, describe, hashed
 
@@ -31,7 +31,7 @@ def fingerprint(manifest: Manifest, finished: Mapping[str, Mapping[str, Any]]) -
 def read_summary(manifest: Manifest, store: Store, finished: Mapping[str, Mapping[str, Any]]) -> dict[str, Any] | None:
     """The summary on disk, if it is of just these results."""
     try:
-        summary: dict[str, Any] = json.loads((store.folder / SUMMARY).read_text(encoding="utf-8"))
+        summary = read_object(store.folder / SUMMARY, {"results": str}, "run the report again")
     except (OSError, ValueError):
         return None
     return summary if summary.get("results") == fingerprint(manifest, finished) else None

@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from vdmfewshot.storage.atomic import replacing
+from vdmfewshot.storage.documents import read_json, read_object
 
 DONE = "DONE"
 #: seconds after which a sign that a unit is running is not believed any more
@@ -97,9 +98,9 @@ class Store:
         """What ``publish`` was told; ``None`` if there is no result, or one that lacks a file or a part of one."""
         place = self.place(unit)
         try:
-            facts: dict[str, Any] = json.loads((place / DONE).read_text(encoding="utf-8"))
+            facts = read_object(place / DONE, {"files": dict}, "run the unit again")
             sizes = {name: (place / name).stat().st_size for name in facts["files"]}
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
             return None
         return facts if all(facts["files"][name][0] == size for name, size in sizes.items()) else None
 
@@ -145,7 +146,7 @@ class Store:
         found = {}
         for file in (self.folder / "failed").glob("*.json"):
             with suppress(OSError, ValueError, TypeError):
-                found[file.stem] = Failure(**json.loads(file.read_text(encoding="utf-8")))
+                found[file.stem] = Failure(**read_json(file, "run the unit again"))
         return found
 
     def forget(self, unit: str) -> None:

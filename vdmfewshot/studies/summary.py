@@ -12,6 +12,7 @@ from vdmfewshot.callbacks.task_scores import Evaluated
 from vdmfewshot.data.examples import safe_key
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.records import to_json, write_atomically
+from vdmfewshot.storage.documents import parse_json
 from vdmfewshot.studies.report import SUMMARY, fingerprint, reasons
 from vdmfewshot.studies.store import Store
 from vdmfewshot.studies.units import Manifest, Unit, describe
@@ -48,7 +49,7 @@ def summarize(manifest: Manifest, store: Store, make_metric: MakeMetric) -> dict
         "hours": sum(facts["seconds"] for facts in finished.values()) / 3600,
         "cpu_hours": sum(facts["cpu_seconds"] for facts in finished.values()) / 3600,
     }
-    summary: dict[str, Any] = json.loads(to_json(content))
+    summary: dict[str, Any] = parse_json(to_json(content))
     for point in summary["points"]:
         publish_point(point, store.folder)
     write_atomically(store.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")

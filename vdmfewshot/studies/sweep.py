@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from vdmfewshot.storage.limited_yaml import parse_yaml, read_yaml
 from vdmfewshot.studies.settings import Point
 
 #: draws of a random sweep, which has no end of its own
@@ -32,7 +31,7 @@ def read_sweep(file: Path, runs: int | None = None) -> dict[str, Any]:
     """
     if not file.is_file():
         raise FileNotFoundError(f"no such sweep: {file} (looked from {Path.cwd()})")
-    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    content = read_yaml(file)
     if not isinstance(content, Mapping) or not isinstance(content.get("parameters"), Mapping):
         raise ValueError(f"{file} is no W&B sweep: it needs method, parameters and command")
     base, fixed = read_command(content.get("command") or [])
@@ -52,7 +51,7 @@ def read_command(command: Sequence[Any]) -> tuple[list[str], dict[str, Any]]:
             base.append(after)
         elif word.startswith("--") and "=" in word and not word.startswith("--trainer.logger"):
             key, _, value = word[2:].partition("=")
-            fixed[key] = yaml.safe_load(value)
+            fixed[key] = parse_yaml(value)
     return base, fixed
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vdmfewshot.storage.atomic import replacing
+from vdmfewshot.storage.documents import parse_json
 
 #: of results; raise it when a unit of the same configuration would come out differently
 SCHEMA = 1
@@ -119,10 +120,10 @@ class Manifest:
             return None
         try:
             with file.open(encoding="utf-8") as stream:
-                head = json.loads(next(stream))
+                head = parse_json(next(stream))
                 if head["schema"] != SCHEMA:
                     return None
-                return cls([Unit(**json.loads(line)) for line in stream], head["settings"], head["inputs"])
+                return cls([Unit(**parse_json(line)) for line in stream], head["settings"], head["inputs"])
         except (ValueError, KeyError, TypeError, StopIteration) as error:
             raise ValueError(f"{file} is damaged ({error}); delete it, finished units stay") from error
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
+import signal
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +12,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any, Protocol
 
+from vdmfewshot.storage.documents import read_json
+from vdmfewshot.storage.errors import causes
 from vdmfewshot.studies.settings import Study
 from vdmfewshot.studies.stacks import halves
 from vdmfewshot.studies.store import Failure, Store
@@ -99,7 +101,9 @@ def attempt(adapter: Adapter, store: Store, stack: Sequence[Unit], number: int =
         failed = dict(adapter.run(stack, scratch, divide))
         share = clock.share()
         return [settle(store, unit, scratch / unit.id, share, number, failed.get(unit.id)) for unit in stack]
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if told_to_stop(error):
+            raise
         kind = kind_of(error)
         if kind != "oom" and "CUDA error" in str(error):
             raise  # this process can use the device no more, and the next units are not to blame
@@ -153,7 +157,7 @@ def settle(
 
 def facts_of(draft: Path) -> dict[str, Any]:
     """Name and value of the main score, from ``scores.json``."""
-    content = json.loads((draft / "scores.json").read_text(encoding="utf-8"))
+    content = read_json(draft / "scores.json", "run the unit again")
     row = content["scores"][content["main"]]
     return {
         "main": content["main"],
@@ -161,6 +165,14 @@ def facts_of(draft: Path) -> dict[str, Any]:
         "step": content["step"],
         "fit_seconds": content["fit_seconds"],
     }
+
+
+def told_to_stop(error: BaseException) -> bool:
+    """Whether a person or a scheduler ends the process: a unit that calls ``sys.exit`` ends itself alone."""
+    if not isinstance(error, SystemExit):
+        return False
+    signalled = error.code in (128 + signal.SIGTERM, 128 + signal.SIGINT) or type(error) is not SystemExit
+    return signalled or any(isinstance(cause, KeyboardInterrupt) for cause in causes(error))  # Lightning exits then
 
 
 def kind_of(error: BaseException) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 
 from vdmfewshot.lora.adapters import MANIFEST_FILE
+from vdmfewshot.storage.documents import read_object
 
 
 def require_hardware(accelerator: str, precision: str) -> None:
@@ -66,7 +66,7 @@ def require_clip(adapter: Path, clip_shape: tuple[int, int, int]) -> None:
     """
     if not (adapter / MANIFEST_FILE).is_file():
         return
-    clip = json.loads((adapter / MANIFEST_FILE).read_text(encoding="utf-8")).get("clip", {})
+    clip = read_object(adapter / MANIFEST_FILE, {"clip": dict}, "export the adapter again")["clip"]
     names = ("num_frames", "height", "width")
     trained = tuple(clip.get(name, have) for name, have in zip(names, clip_shape, strict=True))
     if trained != clip_shape:

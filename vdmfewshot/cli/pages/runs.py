@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vdmfewshot.storage.documents import NUMBER, Kind, misfit, parse_json, read_object
 from vdmfewshot.storage.errors import DamagedFileError
+from vdmfewshot.storage.limited_yaml import read_yaml
 
 REMEDY = "run the test again"
 #: fields of a score that the table shows; what is undefined is null
@@ -157,9 +156,9 @@ def _lines(file: Path) -> list[dict[str, Any]]:
 def read_settings(config: Path) -> dict[str, Any]:
     """Model, data and training settings of a ``config.yaml``; empty if there is none or it is not one."""
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
+        content = read_yaml(config)
         model, data = content["model"]["init_args"], content["data"].get("init_args") or {}
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
     backbone, sampling = model.get("backbone", {}).get("init_args", {}), model.get("sampling") or {}
     wanted = {

@@ -9,12 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vdmfewshot.data.examples import DataError, LeftOut
 from vdmfewshot.data.formats.things import Export, Pictures, Size, Thing
 from vdmfewshot.data.layouts import PARTS
 from vdmfewshot.data.pictures import read_size
+from vdmfewshot.storage.limited_yaml import read_yaml
 
 #: files that name the classes, one a line
 NAMES = ("classes.txt", "obj.names", "predefined_classes.txt")
@@ -99,9 +98,9 @@ def _settings(root: Path) -> Mapping[str, Any]:
     """Content of data.yaml; empty if there is none."""
     for file in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         try:
-            content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            raise DataError([f"{file}: not readable as YAML ({error})"]) from error
+            content = read_yaml(file)
+        except (OSError, ValueError) as error:
+            raise DataError([str(error)]) from error
         if isinstance(content, Mapping) and isinstance(content.get("names"), list | dict):
             return content
     return {}

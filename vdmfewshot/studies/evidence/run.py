@@ -33,6 +33,7 @@ from vdmfewshot.studies.evidence.shown import inputs, remember
 from vdmfewshot.studies.evidence.summary import Summary, summarize
 from vdmfewshot.studies.evidence.table import verdict, write_table
 from vdmfewshot.studies.evidence.tasks import ARC, Task, choose_tasks, find_task
+from vdmfewshot.studies.work import told_to_stop
 
 
 def run_evidence(settings: Settings, measure: bool = True) -> Summary:
@@ -131,7 +132,9 @@ def attempt(jobs: Sequence[Job], settings: Settings, run: Run) -> list[str]:
     """
     try:
         results = run([job.cell for job in jobs], settings)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
+        if told_to_stop(error):
+            raise
         if len(jobs) > 1:
             return [note for job in jobs for note in attempt([job], settings, run)]
         (job,) = jobs

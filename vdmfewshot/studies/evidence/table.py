@@ -11,6 +11,7 @@ from pathlib import Path
 
 from vdmfewshot.callbacks.references import CEILING
 from vdmfewshot.metrics.records import to_json, write_atomically
+from vdmfewshot.storage.documents import parse_json
 from vdmfewshot.studies.evidence.settings import METHODS
 from vdmfewshot.studies.evidence.summary import Entry, Summary
 
@@ -43,7 +44,7 @@ def write_table(summary: Summary, folder: Path) -> None:
     writer.writeheader()
     writer.writerows(asdict(entry) for entry in summary.entries)
     write_atomically(folder / "table.csv", text.getvalue())
-    content = json.loads(to_json({**asdict(summary), "verdict": verdict(summary)}))
+    content = parse_json(to_json({**asdict(summary), "verdict": verdict(summary)}))
     write_atomically(folder / "table.json", json.dumps(content, indent=1) + "\n")
 
 
