@@ -86,6 +86,27 @@ def test_unreachable_server_means_offline(tmp_path, monkeypatch):
     assert offline_runs(tmp_path)
 
 
+def test_the_offline_run_has_the_id_of_the_one_that_could_not_start(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    asked, init = [], wandb.init
+
+    def noted(*args, **kwargs):
+        asked.append((kwargs["mode"], kwargs["id"]))
+        return init(*args, **kwargs)
+
+    monkeypatch.setattr(wandb, "init", noted)
+    logger = ResilientWandbLogger(save_dir=tmp_path, mode="online", init_timeout=1)
+    with pytest.warns(UserWarning, match="going offline"):
+        run = logger.experiment
+    (online, first), (offline, second) = asked
+    assert (online, offline) == ("online", "offline")
+    assert first == second == run.id
+    wandb.finish()
+    (file,) = offline_runs(tmp_path)
+    assert file.name == f"run-{first}.wandb"
+
+
 def test_no_key_means_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     with pytest.warns(UserWarning, match="going offline"):

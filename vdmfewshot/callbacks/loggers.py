@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
@@ -116,16 +117,34 @@ class ResilientWandbLogger(WandbLogger):
             return self._experiment
         try:
             Path(self.save_dir or ".").mkdir(parents=True, exist_ok=True)
+            self._choose_id()
             return self._go_on(super().experiment)
         except Exception as error:
             self.warn_once("init", f"W&B cannot start a run, going offline ({_reason(error)})")
         try:
             self._wandb_init["mode"] = "offline"
+            self._release_id()
             return self._go_on(super().experiment)
         except Exception as error:
             self.warn_once("offline", f"W&B cannot write an offline run either, nothing is logged ({_reason(error)})")
             self._experiment = DummyLogger().experiment
         return self._experiment
+
+    def _choose_id(self) -> None:
+        """One id for whatever becomes of the run: the server may know it before an offline run takes over."""
+        if (
+            self._wandb_init.get("id") is None
+            and "WANDB_RUN_ID" not in os.environ
+            and "WANDB_SWEEP_ID" not in os.environ
+        ):
+            self._wandb_init["id"] = uuid4().hex[:8]
+
+    def _release_id(self) -> None:
+        """W&B's service still holds the id of the run that did not start, and serves nobody else in this process."""
+        import wandb
+
+        if wandb.run is None:
+            wandb.teardown()
 
     def _go_on(self, run: Any) -> Any:
         """Number rows on from those of the run's earlier part, of which an offline run knows nothing."""
