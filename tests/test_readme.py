@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub_server import hub_server, use_hub
 from tests.runs import options, run
 from vdmfewshot.cli.command import main
+from vdmfewshot.cli.schema import schema
 from vdmfewshot.studies.settings import Executor
 
 ROOT = Path(__file__).parents[1]
@@ -35,10 +37,11 @@ LINES = list(
     dict.fromkeys(line for block in fenced("bash") for line in block.splitlines() if line[:1] not in ("#", ""))
 )
 EVIDENCE = [line for line in LINES if line.startswith("vdmfewshot evidence")]
-OTHERS = ("vdmfewshot report", "vdmfewshot evidence", "vdmfewshot app")
+OTHERS = ("vdmfewshot report", "vdmfewshot evidence", "vdmfewshot app", "vdmfewshot push")
 COMMANDS = [line for line in LINES if line.startswith("vdmfewshot ") and not line.startswith(OTHERS)]
 STUDIES = (ROOT / "docs/studies.md").read_text(encoding="utf-8")
-INLINE = re.findall(r"`(--[\w.]+[ =][^`]+)`", TEXT.replace(STUDIES, ""))
+SHARE = (ROOT / "docs/how-to/share.md").read_text(encoding="utf-8")
+INLINE = re.findall(r"`(--[\w.]+[ =][^`]+)`", TEXT.replace(STUDIES, "").replace(SHARE, ""))
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +87,24 @@ def test_options_in_the_text_on_studies_exist() -> None:
     named = re.findall(r"`--([\w.]+)[ =][^`]+`", STUDIES)
     assert named
     assert not [name for name in named if name not in schema and name not in executor]
+
+
+def test_adapters_are_pushed(place: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From a checkpoint in a folder, so that the base model must be named."""
+    commands = [line for line in LINES if line.startswith("vdmfewshot push")]
+    monkeypatch.chdir(place)
+    with hub_server() as hub:
+        use_hub(monkeypatch, hub.url, str(tmp_path))
+        for command in commands:
+            main([*shlex.split(command)[1:], "--base_model", HUB_ID])
+        assert HUB_ID.encode() in hub.files("me/nuclei")["README.md"]
+    assert (place / "shared/README.md").is_file()
+
+
+def test_options_of_push_in_the_text_exist() -> None:
+    named = re.findall(r"`--(\w+)[^`]*`", SHARE)
+    assert named
+    assert set(named) <= schema().verbs["push"].options.keys()
 
 
 @pytest.mark.parametrize("command", [line for line in LINES if line.startswith("python -m benchmarks")])

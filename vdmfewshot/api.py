@@ -32,8 +32,9 @@ from vdmfewshot.data.memory import AnyPicture, as_picture
 from vdmfewshot.data.pairs import PairsDataModule, TargetName
 from vdmfewshot.data.pictures import read_picture
 from vdmfewshot.defaults import TRAINER
-from vdmfewshot.lora.adapters import MANIFEST_FILE, LoraArgs, Manifest, read_adapter
+from vdmfewshot.lora.adapters import MANIFEST_FILE, LoraArgs, Manifest
 from vdmfewshot.lora.export import save_adapter
+from vdmfewshot.lora.source import check_whole, locate
 from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.storage.documents import NUMBER, read_object
 from vdmfewshot.training.module import FewShotModule
@@ -95,23 +96,21 @@ def adapt(
 
 
 def load(folder: str | Path, model: str | Backbone | None = None, accelerator: str = "auto") -> Adapted:
-    """An adapter that was saved by ``Adapted.save`` or by a run of the command line (``<run>/adapter``).
+    """An adapter that was saved by ``Adapted.save``, by a run (``<run>/adapter``) or by ``vdmfewshot push``.
 
     Args:
-        folder: of the adapter.
+        folder: of the adapter, or ``hf:owner/name`` or ``hf:owner/name@revision`` for one on the Hub.
         model: the backbone, where it is not at the path that the adapter names.
         accelerator: as Lightning has it.
 
     Raises:
         FileNotFoundError: if there is no adapter.
-        ValueError: if it was made elsewhere, is damaged, or does not fit the backbone.
+        ValueError: if it was made elsewhere, is damaged, cannot be had from the Hub, or does not fit the backbone.
     """
-    place = Path(folder)
-    _, manifest = read_adapter(place)
+    place = locate(folder)
+    manifest = check_whole(place)
     if manifest is None:
-        raise ValueError(
-            f"adapter {place} was not made by vdmfewshot: {MANIFEST_FILE} is missing; load it in diffusers"
-        )
+        raise ValueError(f"adapter {place} was not made by vdmfewshot: {MANIFEST_FILE} is missing; use diffusers")
     config = read_object(place / "adapter_config.json", {"r": int, "lora_alpha": NUMBER}, "export it again")
     backbone = model if isinstance(model, Backbone) else _backbone_of(manifest, model)
     module = FewShotModule(

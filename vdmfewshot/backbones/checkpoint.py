@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
 
 import diffusers
 import torch
@@ -21,13 +18,12 @@ from diffusers.utils.constants import HUGGINGFACE_CO_RESOLVE_ENDPOINT as ENDPOIN
 from torch import nn
 
 from vdmfewshot.storage.documents import read_object
+from vdmfewshot.storage.hub import reachable
 
 #: name of the model that ships with this package
 EMBEDDED = "embedded"
 #: bytes at each end of a file that name its content
 END = 1 << 20
-#: seconds within which the hub answers, or counts as out of reach
-PATIENCE = 10
 
 
 @dataclass(frozen=True)
@@ -154,19 +150,6 @@ class Checkpoint:
         if name not in allowed:
             raise ValueError(f"scheduler must be one of {', '.join(allowed)}, got {name!r} in {self.path!r}")
         return getattr(diffusers, name).from_config(config)
-
-
-@cache
-def reachable(url: str) -> bool:
-    """Whether a server can be spoken to, asked once: the hub's own client tries each file for half a minute."""
-    try:
-        urlopen(Request(url, method="HEAD"), timeout=PATIENCE).close()
-    except HTTPError:  # it answers
-        return True
-    except (URLError, TimeoutError) as error:
-        reason = getattr(error, "reason", error)
-        return not isinstance(reason, (socket.gaierror, ConnectionError, TimeoutError))
-    return True
 
 
 class ModelConfig(diffusers.ConfigMixin):  # type: ignore[misc]

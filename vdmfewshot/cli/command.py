@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from pydoc import locate
-from typing import Any, TextIO, TypeVar
+from typing import Any, Literal, TextIO, TypeVar
 
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -19,6 +19,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from vdmfewshot.callbacks.config import SaveRunConfig
 from vdmfewshot.callbacks.default import DEFAULT
 from vdmfewshot.callbacks.evaluation import run_folder
+from vdmfewshot.callbacks.export import AdapterExport
 from vdmfewshot.callbacks.loggers import ResilientWandbLogger
 from vdmfewshot.cli import front
 from vdmfewshot.cli.allowlist import read_safely
@@ -80,6 +81,7 @@ class FewShotCLI(GuardedCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's name and set what differs from Lightning's defaults."""
         parser.add_argument("--name", type=str | None, help="Folder under runs/; default: name of the last config file")
+        parser.add_argument("--export", type=Literal["comfyui"] | None, help="Save the adapter for ComfyUI, too")
         super().add_arguments_to_parser(parser)
         parser.set_defaults(DEFAULTS)
 
@@ -116,6 +118,7 @@ class FewShotCLI(GuardedCLI):
         self._choose_precision()
         self._drop_switched_off()
         self._add_csv_logger()
+        self._add_export()
 
     def instantiate_classes(self) -> None:
         """Build everything; files of W&B go to the run's folder, which is known now."""
@@ -226,6 +229,16 @@ class FewShotCLI(GuardedCLI):
             ),
         )
         trainer.logger = [csv, *(logger for logger in others if logger not in (None, True))]
+
+    def _add_export(self) -> None:
+        """``--export comfyui`` is an argument of the callback that saves the adapter."""
+        if self._sub.export is None:
+            return
+        savers = [c for c in self._sub.trainer.callbacks or [] if c.class_path.endswith(AdapterExport.__name__)]
+        if not savers:
+            raise ValueError(f"--export {self._sub.export} needs the callback {AdapterExport.__name__}, which is off")
+        for saver in savers:
+            saver.init_args[self._sub.export] = True
 
     def _name(self) -> str:
         if self._sub.name:

@@ -45,6 +45,7 @@ VERBS = (
     Verb("predict", "answer queries, with or without targets", "vdmfewshot.cli.command:predict"),
     Verb("list", "models, data and tasks that ship with the package", "vdmfewshot.cli.fragments:show"),
     Verb("report", "one table over runs", "vdmfewshot.cli.report:report"),
+    Verb("push", "share an adapter on the Hugging Face Hub", "vdmfewshot.cli.push:push", own=True),
     Verb("app", "adapt and predict in the browser, without a command line", "vdmfewshot.cli.app:app", own=True),
     Verb("study", "run every point of a grid on every task, and report", "vdmfewshot.cli.study:study", own=True),
     Verb("fleet", "adapt for hundreds of tasks, stack after stack", "vdmfewshot.cli.fleet:fleet", more=True),

@@ -26,13 +26,14 @@ from vdmfewshot.lora.adapters import (
     peft_config,
     sha256,
 )
+from vdmfewshot.lora.comfyui import save_comfyui
 from vdmfewshot.storage.atomic import flush
 from vdmfewshot.storage.errors import writing
 
 PEFT_FILE = "adapter_model.safetensors"
 
 
-def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manifest) -> Manifest:
+def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manifest, comfyui: bool = False) -> Manifest:
     """Write the adapter for diffusers, for peft and for us, all or nothing, readable for whom the folder is.
 
     Args:
@@ -40,18 +41,20 @@ def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manife
         model: the adapted denoiser.
         pipeline_class: diffusers pipeline that the adapter is for; its ``save_lora_weights`` writes, where it has one.
         manifest: completed with the checksum of the weights.
+        comfyui: also write the weights by the names of ComfyUI, see ``save_comfyui``.
 
     Returns:
         The manifest as written.
 
     Raises:
+        ValueError: if ComfyUI has no known names for what was adapted.
         StorageError: if it cannot be written (disk full, read-only); a previous folder is still whole.
     """
     temporary = folder.with_name(f".{folder.name}.{uuid4().hex}.tmp")
     try:
         with writing(folder):
             temporary.mkdir(parents=True)
-            manifest = _write_files(temporary, model, pipeline_class, manifest)
+            manifest = _write_files(temporary, model, pipeline_class, manifest, comfyui)
             for file in temporary.iterdir():
                 file.chmod(temporary.stat().st_mode & 0o666)  # some libraries make files for their owner alone
                 flush(file)
@@ -62,12 +65,14 @@ def save_adapter(folder: Path, model: Any, pipeline_class: Any, manifest: Manife
     return manifest
 
 
-def _write_files(folder: Path, model: Any, pipeline_class: Any, manifest: Manifest) -> Manifest:
+def _write_files(folder: Path, model: Any, pipeline_class: Any, manifest: Manifest, comfyui: bool) -> Manifest:
     state, config = adapter_state(model), peft_config(model)
     # Some pipelines have no adapters, and their networks do; one format serves all transformers.
     writer = pipeline_class if hasattr(pipeline_class, "save_lora_weights") else LTXVideoLoraLoaderMixin
     writer.save_lora_weights(folder, transformer_lora_layers=state, transformer_lora_adapter_metadata=config)
     save_file({f"base_model.model.{k}": v for k, v in state.items()}, folder / PEFT_FILE, {"format": "pt"})
+    if comfyui:
+        save_comfyui(folder, state, config, manifest.backbone["family"])
     written = dict(config, base_model_name_or_path=manifest.backbone["path"])
     (folder / "adapter_config.json").write_text(json.dumps(written, indent=2, sort_keys=True))
     manifest = Manifest(**{**asdict(manifest), "weights_sha256": sha256(folder / DIFFUSERS_FILE)})

@@ -20,6 +20,7 @@ from vdmfewshot.clips.transition import still_frames
 from vdmfewshot.data import views
 from vdmfewshot.lora import adapters
 from vdmfewshot.lora.adapters import LoraArgs, Manifest
+from vdmfewshot.lora.source import locate
 from vdmfewshot.training.cache import LatentCache
 from vdmfewshot.training.sampling import SamplingArgs, sample_clips
 
@@ -36,8 +37,9 @@ class FewShotModule(LightningModule):
         optimizer: of the adapter's parameters.
         lr_scheduler: stepped after every optimiser step; constant if ``None``.
         sampling: how predictions are generated.
-        adapter: folder of a saved adapter to start from; untrained if ``None`` or the word ``untrained``, with which
-            ``test`` and ``predict`` accept that there is no adapter.
+        adapter: folder of a saved adapter to start from, or ``hf:owner/name`` or ``hf:owner/name@revision`` for one on
+            the Hub; untrained if ``None`` or the word ``untrained``, with which ``test`` and ``predict`` accept that
+            there is no adapter.
         cache_dir: where latents are kept between runs; ``None`` keeps them in memory only.
         seed: of adapter weights, training noise and generation noise; ``None`` takes ``seed_everything``.
         compile: compile the denoiser's repeated blocks: pays off over many steps of few shapes.
@@ -61,7 +63,7 @@ class FewShotModule(LightningModule):
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.sampling = sampling
-        self.adapter = None if adapter in (None, UNTRAINED) else Path(str(adapter))
+        self.adapter = None if adapter in (None, UNTRAINED) else locate(str(adapter))
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.seed = seed
         self.compile_blocks = compile
