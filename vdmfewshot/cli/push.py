@@ -152,7 +152,7 @@ def upload(folder: Path, name: HubName, private: bool) -> str:
         api.whoami()  # an unknown token is refused before anything is made
         there = make_repository(api, name, private)
         stale = [file for file in there if file.startswith("pictures/") and file not in files]
-        changes = [CommitOperationAdd(path, file) for path, file in files.items()]
+        changes: list[Any] = [CommitOperationAdd(path, file) for path, file in files.items()]
         changes += [CommitOperationDelete(path) for path in stale]
         message = f"Adapter of vdmfewshot {__version__}"
         try:

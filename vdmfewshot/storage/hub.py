@@ -95,16 +95,16 @@ def download(name: HubName, files: Sequence[str]) -> Path:
 @contextmanager
 def bars_for_people() -> Iterator[None]:
     """Within the context the hub's client draws progress bars in a terminal only, not into files."""
-    from huggingface_hub import utils
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-    if sys.stderr.isatty() or utils.are_progress_bars_disabled():
+    if sys.stderr.isatty() or are_progress_bars_disabled():
         yield
         return
-    utils.disable_progress_bars()
+    disable_progress_bars()
     try:
         yield
     finally:
-        utils.enable_progress_bars()
+        enable_progress_bars()
 
 
 @contextmanager
