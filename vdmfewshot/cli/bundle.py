@@ -26,6 +26,7 @@ from vdmfewshot.lora.source import CONFIG_FILE, check_whole
 from vdmfewshot.storage.documents import NUMBER, read_object
 from vdmfewshot.storage.errors import writing
 from vdmfewshot.storage.hub import HubError, HubName, hub_name
+from vdmfewshot.storage.limited_yaml import read_yaml
 
 VERB = "vdmfewshot push"
 PICTURE = "pictures/test.png"
@@ -188,8 +189,8 @@ def cleaned(config: Path) -> dict[str, Any] | None:
         ``None`` if there is none that can be read.
     """
     try:
-        content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+        content = read_yaml(config)
+    except (OSError, ValueError):
         return None
     if not isinstance(content, dict):
         return None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from vdmfewshot.lora.adapters import DIFFUSERS_FILE, MANIFEST_FILE, REMEDY, Manifest, read_adapter
-from vdmfewshot.storage.documents import NUMBER, read_object
+from vdmfewshot.storage.documents import NUMBER, parse_json, read_object
 from vdmfewshot.storage.errors import DamagedFileError
 from vdmfewshot.storage.hub import PREFIX, HubError, download, hub_name
 
@@ -77,7 +76,7 @@ def carried_config(file: Path) -> dict[str, Any]:
     try:
         with safe_open(file, "pt") as stream:
             header = stream.metadata() or {}
-        carried = json.loads(header.get("lora_adapter_metadata", "{}"))
+        carried = parse_json(header.get("lora_adapter_metadata", "{}"))
     except (SafetensorError, ValueError) as error:
         raise DamagedFileError(f"{file} is not a readable safetensors file: {error}; {REMEDY}") from error
     return {key.partition(".")[2]: value for key, value in carried.items()}
