@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.data.arc_files import ready, task, write
 from tests.tiny_training import make_data, make_module, make_trainer
 from vdmfewshot.callbacks.evaluation import decoders, score_clips
+from vdmfewshot.callbacks.predictions import save_query
 from vdmfewshot.clips.clip import ClipBatch, collate, to_frame
+from vdmfewshot.codecs.palette import ARC_PALETTE
 from vdmfewshot.data import views
 from vdmfewshot.data.arc import colour_permutation, dihedral, undone
 from vdmfewshot.training.sampling import SamplingArgs
@@ -81,3 +84,20 @@ def test_the_model_is_asked_in_every_view_and_the_query_itself_as_before(tmp_pat
     assert not torch.allclose(many.generated[0, 2], many.generated[0, 0], atol=1e-2)
     asked = views.first_frames(data, batch, 3)
     assert torch.equal(asked[1], to_frame(data.view(batch.pairs[0], 1)))
+
+
+def test_predict_writes_the_voted_grids_with_their_votes(tmp_path: Path) -> None:
+    """Two of three views say the truth, one another grid; the benchmark allows two answers."""
+    data = ready(write(tmp_path / "t.json", task()), augmentation="dihedral")
+    pair = data.queries("test")[0]
+    other = (np.asarray(pair.target) + 1) % 10
+    drawn = [data._variants().draw(grid, view) for view, grid in enumerate((other, pair.target, pair.target))]
+    frames = [picture.astype(np.float32) for picture in drawn]
+    row = save_query(tmp_path / "out", data, pair, frames, decoders(data, 3, 3))
+    assert [answer["votes"] for answer in row["answers"]] == [2, 1]
+    assert [answer["label"] for answer in row["answers"]] == [pair.target.tolist(), other.tolist()]
+    assert [answer["file"] for answer in row["answers"]] == [f"{pair.key}.png", f"{pair.key}.answer2.png"]
+    assert len(row["attempts"]) == 3
+    for answer in row["answers"]:
+        with Image.open(tmp_path / "out" / answer["file"]) as picture:
+            assert picture.getpixel((5, 5)) == ARC_PALETTE[answer["label"][0][0]]

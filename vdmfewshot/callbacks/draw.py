@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmfewshot.codecs.palette import ARC_16_PALETTE
+from vdmfewshot.codecs.palette import ARC_16_PALETTE, Color, max_min_palette
 from vdmfewshot.metrics import ArcMetric, ImageMetric, PoseMetric, RouteMetric, SegmentationMetric, TaskMetric
 from vdmfewshot.metrics.segmentation import IGNORE, contour
 
@@ -31,6 +32,8 @@ CLASS_COLORS = (
     (213, 94, 0),
     (204, 121, 167),
 )
+#: colours for more classes than these
+MORE_COLORS = 24
 #: limbs between COCO's 17 joints, 0-based
 COCO_LIMBS = (
     *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8)),
@@ -88,10 +91,20 @@ def compare_images(image: NDArray[Any], truth: NDArray[Any]) -> Picture:
     return np.ascontiguousarray(heat)
 
 
+def class_palette(count: int) -> tuple[Color, ...]:
+    """Colours of ``count`` classes: Okabe and Ito's, then others far from them; beyond 33 classes they repeat."""
+    if count <= len(CLASS_COLORS):
+        return CLASS_COLORS[:count]
+    colors = CLASS_COLORS[1:] + max_min_palette(MORE_COLORS, anchors=(*CLASS_COLORS, GREY))
+    return (CLASS_COLORS[0], *itertools.islice(itertools.cycle(colors), count - 1))
+
+
 def draw_label_map(labels: NDArray[Any]) -> Picture:
     """(h, w) booleans or class indices as flat colours; a mask is white on black, ignored pixels are grey."""
     indices = np.asarray(labels).astype(np.int64)
-    picture = np.array(CLASS_COLORS, dtype=np.uint8)[indices % len(CLASS_COLORS)]
+    picture = np.array(class_palette(int(indices[indices != IGNORE].max(initial=0)) + 1), dtype=np.uint8)[
+        np.where(indices == IGNORE, 0, indices)
+    ]
     picture[indices == IGNORE] = GREY
     return picture
 
@@ -116,7 +129,7 @@ def class_colors(metric: TaskMetric, names: Sequence[str] = ()) -> list[tuple[st
     if not isinstance(metric, SegmentationMetric) or metric.num_classes == 2:
         return []
     known = [f"{k} {names[k]}" if k < len(names) else f"class {k}" for k in range(metric.num_classes)]
-    return [(name, CLASS_COLORS[k % len(CLASS_COLORS)]) for k, name in enumerate(known)]
+    return list(zip(known, class_palette(metric.num_classes), strict=True))
 
 
 def draw_keypoints(points: NDArray[Any], image: Picture) -> Picture:

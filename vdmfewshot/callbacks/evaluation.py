@@ -48,6 +48,7 @@ class TaskData(Protocol):
 
 
 Decoder = Callable[[NDArray[Any], Pair], Decoded[Any]]
+Join = Callable[[Sequence[Decoded[Any]]], list[Decoded[Any]]]
 
 
 def decoder(data: TaskData) -> Decoder:
@@ -66,6 +67,29 @@ def decoders(data: TaskData, views: int, attempts: int) -> list[Decoder]:
     return [functools.partial(plain, view=view) if view else plain for view in numbers]
 
 
+def joiner(data: TaskData) -> Join:
+    """What makes answers of the attempts at a query: one of all where each says a part of it, see ``data.passes``."""
+    own: Join | None = getattr(data, "join", None)
+    return own or list
+
+
+def count_passes(data: TaskData) -> int:
+    """Frames that one answer is made of: as many as there are passes."""
+    return len(getattr(data, "passes", (data,)))
+
+
+def drawings(data: TaskData, pair: Pair) -> list[NDArray[np.uint8]]:
+    """The truth as the model is to draw it: (H, W, 3), one frame, or one for each pass."""
+    own: Callable[[Pair], list[NDArray[np.uint8]]] | None = getattr(data, "drawings", None)
+    return own(pair) if own else [data.codec.encode(pair.target, data.box(pair))]
+
+
+def mean_drawings(data: TaskData) -> list[NDArray[np.uint8]]:
+    """The mean of what the model is trained to draw: one frame, or one for each pass."""
+    own: Callable[[], list[NDArray[np.uint8]]] | None = getattr(data, "mean_drawings", None)
+    return own() if own else [data.mean_target()]
+
+
 def last_frames(clips: Tensor | None) -> list[NDArray[np.float32] | None]:
     """The last frame (H, W, 3) in [0, 255] of K attempts; ``None`` for one whose clip holds a non-finite value.
 
@@ -80,7 +104,7 @@ def last_frames(clips: Tensor | None) -> list[NDArray[np.float32] | None]:
 
 
 def score_clips(
-    metric: TaskMetric, decode: Decoder | Sequence[Decoder], clips: Tensor | None, pair: Pair
+    metric: TaskMetric, decode: Decoder | Sequence[Decoder], clips: Tensor | None, pair: Pair, join: Join = list
 ) -> dict[str, Any]:
     """Decode the last frame of K attempts and compare them with the truth.
 
@@ -92,13 +116,14 @@ def score_clips(
         decode: reads a label from a frame; one for each attempt, or one for all.
         clips: (K, F', 3, H, W) in [-1, 1]; ``None`` if there is no prediction.
         pair: input and truth.
+        join: makes answers of attempts, see ``joiner``.
     """
     frames = last_frames(clips)
     each = decode if isinstance(decode, Sequence) else [decode] * len(frames)
     failure = NOT_FINITE if any(frame is None for frame in frames) else None
     attempts: list[Decoded[Any]] = []
     try:
-        attempts = [read(frame, pair) for read, frame in zip(each, frames, strict=True) if frame is not None]
+        attempts = join([read(frame, pair) for read, frame in zip(each, frames, strict=True) if frame is not None])
         measured = metric.measure(attempts, pair)
     except Exception as error:
         failure, attempts = f"{type(error).__name__}: {error}", []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,20 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from numpy.typing import NDArray
 
-from vdmfewshot.callbacks.evaluation import NOT_FINITE, decoders, gather, last_frames, run_folder, tasks_of
-from vdmfewshot.clips.clip import ClipBatch
+from vdmfewshot.callbacks.draw import draw_grid
+from vdmfewshot.callbacks.evaluation import (
+    NOT_FINITE,
+    Decoder,
+    TaskData,
+    count_passes,
+    decoders,
+    gather,
+    joiner,
+    last_frames,
+    run_folder,
+)
+from vdmfewshot.callbacks.passes import Joiner, answering
+from vdmfewshot.clips.clip import ClipBatch, Pair
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics.records import publish
 from vdmfewshot.storage.atomic import replacing
@@ -26,17 +39,21 @@ class Predictions(Callback):
 
     Images, masks and label maps become PNG files; grids and keypoints are in ``predictions.jsonl``, with the confidence
     of every attempt (0, and a ``failure``, for one that holds NaN) and the path of the input. They are named like the
-    input; ``<name>.frame.png`` is the raw last frame, before decoding. Files of a stack of tasks are in a folder per
-    task.
+    input; ``<name>.frame.png`` is the raw last frame, before decoding. Where attempts are voted on (ARC), ``answers``
+    are the most voted grids with their votes, as many as the benchmark allows; ``<name>.png`` shows the first,
+    ``<name>.answer2.png`` the second. Files of a stack of tasks are in a folder per task; passes over one picture are
+    one answer, with a frame each.
     """
 
     def __init__(self) -> None:
         self._rows: list[dict[str, Any]] = []
         self._folder = Path()
+        self._joiner: Joiner | None = None
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the folder."""
         self._rows, self._folder = [], run_folder(trainer) / "predictions"
+        self._joiner = Joiner(trainer)
         self._folder.mkdir(parents=True, exist_ok=True)
 
     def on_predict_batch_end(
@@ -49,24 +66,13 @@ class Predictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Decode and save each query of the batch."""
-        tasks = tasks_of(trainer)
-        for name, part in outputs.by_task().items():
+        assert self._joiner is not None
+        tasks = answering(trainer)
+        for name, part in self._joiner.parts(outputs).items():
             assert part.generated is not None
             readers = decoders(tasks[name], part.views, part.generated.shape[1])
-            folder = self._folder / name
-            folder.mkdir(exist_ok=True)
-            for pair, attempts in zip(part.pairs, part.generated, strict=True):
-                frames = last_frames(attempts)
-                stem = str(pair.meta.get("name", pair.key))
-                (folder / stem).parent.mkdir(parents=True, exist_ok=True)
-                if frames[0] is not None:
-                    save_png(folder / f"{stem}.frame.png", frames[0].round().astype(np.uint8))
-                answers = [
-                    dict(FAILED) if frame is None else save_label(folder, stem, i, readers[i](frame, pair))
-                    for i, frame in enumerate(frames)
-                ]
-                source = {"source": pair.meta["source"]} if "source" in pair.meta else {}
-                row = {"key": pair.key, **source, "attempts": answers}
+            for pair, clips in zip(part.pairs, part.generated, strict=True):
+                row = save_query(self._folder / name, tasks[name], pair, last_frames(clips), readers)
                 self._rows.append({"task": name, **row} if name else row)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -85,6 +91,36 @@ class Predictions(Callback):
         if len(lost) == len(rows):
             raise FloatingPointError(text)
         rank_zero_warn(text)
+
+
+def save_query(
+    folder: Path, data: TaskData, pair: Pair, frames: Sequence[NDArray[np.float32] | None], readers: Sequence[Decoder]
+) -> dict[str, Any]:
+    """Write the files of one query; returns its line in ``predictions.jsonl``."""
+    stem = str(pair.meta.get("name", pair.key))
+    (folder / stem).parent.mkdir(parents=True, exist_ok=True)
+    for i, frame in enumerate(frames[: count_passes(data)], 1):
+        if frame is not None:
+            save_png(folder / f"{stem}.frame{i if i > 1 else ''}.png", frame.round().astype(np.uint8))
+    source = {"source": pair.meta["source"]} if "source" in pair.meta else {}
+    read = [None if frame is None else reader(frame, pair) for reader, frame in zip(readers, frames, strict=True)]
+    decoded = [answer for answer in read if answer is not None]
+    if count_passes(data) > 1:
+        read = [*joiner(data)(decoded)] or [None]
+    attempts = [dict(FAILED) if a is None else save_label(folder, stem, i, a) for i, a in enumerate(read)]
+    row = {"key": pair.key, **source, "attempts": attempts}
+    voted: Callable[[Sequence[Decoded[Any]]], list[tuple[NDArray[Any], int]]] | None = getattr(data, "voted", None)
+    return row | ({"answers": save_answers(folder, stem, voted(decoded))} if voted else {})
+
+
+def save_answers(folder: Path, stem: str, voted: Sequence[tuple[NDArray[Any], int]]) -> list[dict[str, Any]]:
+    """Draw the most voted grids as PNG; returns each with its votes and its file."""
+    rows = []
+    for i, (grid, votes) in enumerate(voted, 1):
+        name = f"{stem}.png" if i == 1 else f"{stem}.answer{i}.png"
+        save_png(folder / name, draw_grid(grid))
+        rows.append({"label": grid.tolist(), "votes": votes, "file": name})
+    return rows
 
 
 def save_label(folder: Path, stem: str, attempt: int, decoded: Decoded[Any]) -> dict[str, Any]:

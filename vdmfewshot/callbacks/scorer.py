@@ -12,6 +12,7 @@ from rich.console import Console
 
 from vdmfewshot.callbacks.evaluation import run_folder, tasks_of
 from vdmfewshot.callbacks.mirror import PICTURE, is_rich, log_table
+from vdmfewshot.callbacks.passes import Joiner, passes_of
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.callbacks.table import score_table
 from vdmfewshot.callbacks.task_scores import Evaluated, TaskScores, warn_of_failures
@@ -33,7 +34,7 @@ class Scorer(Callback):
     confidence and failure of each, for people and reports), ``scores.json`` (``task``, ``main``,
     ``step``, ``fit_seconds`` of this process and ``scores`` by name) and the lossless last frames. For a stack of tasks
     each of them has such a folder of its own below, ``step=N/<task>``; what is logged, and in ``step=N`` itself, is
-    over all samples of all tasks.
+    over all samples of all tasks; of passes over one picture, over what they say together.
 
     Every sample is in the denominator: a missing or non-finite prediction is a failure, never a gap. Duplicates that
     pad ranks to equal length are dropped by key. All ranks compute scores from all records, so they are those of one
@@ -55,6 +56,7 @@ class Scorer(Callback):
         self.show = show
         self._references: dict[Stage, dict[str, References]] = {}
         self._tasks: dict[str, TaskScores] = {}
+        self._merged: TaskScores | None = None
         self._folder = Path()
         self._started = 0.0
         self._fit_started = self._fit_seconds = 0.0
@@ -120,22 +122,31 @@ class Scorer(Callback):
         self._started = time.perf_counter()
         tasks = tasks_of(trainer)
         names = (CEILING,) * self.ceiling + BASELINES * self.baselines
-        known = self._references.setdefault(stage, {name: References(names) for name in tasks})
+        passes = passes_of(trainer)
+        known = self._references.setdefault(stage, {name: References(names) for name in ("", *tasks)})
         self._tasks = {
             name: TaskScores(data, known[name], self._folder / name, trainer.global_rank)
             for name, data in tasks.items()
         }
+        self._joiner = Joiner(trainer)
+        if passes is not None:
+            self._merged = TaskScores(passes.merged, known[""], self._folder, trainer.global_rank)
 
     def _score(self, module: LightningModule, outputs: Any, batch: ClipBatch) -> None:
         if not self._tasks:
             return
-        for name, part in replace(batch, generated=getattr(outputs, "generated", None)).by_task().items():
+        batch = replace(batch, generated=getattr(outputs, "generated", None))
+        for name, part in batch.by_task().items():
             self._tasks[name].add(part, module.backbone, self.save_images)
+        if self._merged is not None:
+            for part in self._joiner.parts(batch).values():
+                self._merged.add(part, module.backbone, save_images=False)  # the passes have saved them
 
     def _finish(self, stage: Stage, trainer: Trainer, module: LightningModule) -> None:
         if not self._tasks:
             return
         tasks, self._tasks = self._tasks, {}
+        merged, self._merged = self._merged, None
         # All ranks have closed their files before the gathering, so these may then be replaced by one.
         found = {name: scores.finish() for name, scores in tasks.items()}
         seconds = time.perf_counter() - self._started
@@ -143,9 +154,9 @@ class Scorer(Callback):
             if name and part.manifest:
                 task = tasks[name].data
                 self._publish(trainer, self._folder / name, task.task_name, task.make_metric(), part, seconds)
-        whole = found[""] if "" in found else Evaluated.pool(found)
+        whole = merged.finish() if merged else found[""] if "" in found else Evaluated.pool(found)
         title: str = trainer.datamodule.task_name  # type: ignore[attr-defined]
-        metric = next(iter(tasks.values())).data.make_metric()
+        metric = (merged or next(iter(tasks.values()))).data.make_metric()
         rows = self._publish(trainer, self._folder, title, metric, whole, seconds)
         self._log(stage, module, rows, metric.main)
         self._scored = [name for name, part in found.items() if part.manifest]

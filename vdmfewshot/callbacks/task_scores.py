@@ -13,7 +13,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
-from vdmfewshot.callbacks.evaluation import TaskData, decoders, gather, last_frames, score_clips
+from vdmfewshot.callbacks.evaluation import TaskData, decoders, gather, joiner, last_frames, score_clips
 from vdmfewshot.callbacks.references import BASELINES, CEILING, References
 from vdmfewshot.clips.clip import ClipBatch, Pair
 from vdmfewshot.metrics.base import TaskMetric
@@ -138,7 +138,7 @@ class TaskScores:
             self._failures[pair.key] = {"key": pair.key, "attempts": 0, **metric.measure([], pair)}
             clips = None if batch.generated is None else batch.generated[i]
             readers = decoders(self.data, batch.views, 0 if clips is None else len(clips))
-            self._writer.append(score_clips(metric, readers, clips, pair))
+            self._writer.append(score_clips(metric, readers, clips, pair, joiner(self.data)))
             if save_images and clips is not None:
                 self._save_frames(pair, clips)
         self.references.add(batch, self.data, backbone, metric)

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_warn
 from PIL import Image
 from torch import Tensor
 
 from vdmfewshot.callbacks.draw import Artist, artist_for, class_colors, compare_images, draw_image
-from vdmfewshot.callbacks.evaluation import TaskData, decoders, run_folder, score_clips, tasks_of
+from vdmfewshot.callbacks.evaluation import TaskData, count_passes, decoders, joiner, run_folder, score_clips
 from vdmfewshot.callbacks.mirror import log_images
 from vdmfewshot.callbacks.panel import Row, panel, save_gif, strip
+from vdmfewshot.callbacks.passes import Joiner, answering
 from vdmfewshot.clips.clip import ClipBatch, Pair, to_image
 from vdmfewshot.clips.rng import named_generator
 from vdmfewshot.metrics.base import TaskMetric
@@ -65,6 +67,7 @@ class Visuals(Callback):
         self.fps = fps
         self._validations = 0
         self._samples: list[Sample] = []
+        self._joiner: Joiner | None = None
 
     def on_validation_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -94,23 +97,31 @@ class Visuals(Callback):
     def _keep(self, trainer: Trainer, module: LightningModule, outputs: Any) -> None:
         if not trainer.is_global_zero or not isinstance(outputs, ClipBatch) or outputs.generated is None:
             return
+        if len(self._samples) == self.max_samples:
+            return
+        self._joiner = self._joiner or Joiner(trainer)
+        for part in self._joiner.parts(outputs).values():
+            self._keep_part(module, part)
+
+    def _keep_part(self, module: LightningModule, part: ClipBatch) -> None:
+        assert part.generated is not None
         known = {(sample.task, sample.pair.key) for sample in self._samples}
-        for i, (pair, clips, task) in enumerate(zip(outputs.pairs, outputs.generated, outputs.tasks, strict=True)):
+        for i, (pair, clips, task) in enumerate(zip(part.pairs, part.generated, part.tasks, strict=True)):
             if len(self._samples) < self.max_samples and (task, pair.key) not in known:
-                clip = whole_clip(module, outputs, i)
+                clip = whole_clip(module, part, i)
                 shown = (clips.detach().float().cpu(), clip.detach().float().cpu())
-                self._samples.append(Sample(pair, *shown, task, outputs.views))
+                self._samples.append(Sample(pair, *shown, task, part.views))
 
     def _publish(self, stage: Literal["val", "test"], trainer: Trainer) -> None:
         folder = run_folder(trainer) / "pictures" / stage  # on every rank: it is broadcast
-        samples, self._samples = self._samples, []
+        samples, self._samples, self._joiner = self._samples, [], None
         if not samples:
             return
         try:
             name = f"step={trainer.global_step}"
             sheets: dict[str, Path] = {}
             clips: list[Path] = []
-            for task, data in tasks_of(trainer).items():
+            for task, data in answering(trainer).items():
                 if own := [sample for sample in samples if sample.task == task]:
                     sheet, drawn = write_pictures(folder / task, name, own, data, self.fps)
                     sheets[task or "all"], clips = sheet, [*clips, *drawn]
@@ -163,13 +174,13 @@ def row(sample: Sample, data: TaskData, metric: TaskMetric, artist: Artist) -> R
 
 def _full_row(sample: Sample, data: TaskData, metric: TaskMetric, artist: Artist) -> Row:
     pair, readers = sample.pair, decoders(data, sample.views, len(sample.clips))
-    frame = to_image(sample.clips[0, -1])
-    decoded = readers[0](frame, pair)
-    first = (pair.image, draw_image(frame), artist.draw(decoded.label, pair.image))
+    frames = [to_image(clip[-1]) for clip in sample.clips[: count_passes(data)]]
+    (decoded,) = joiner(data)([read(frame, pair) for read, frame in zip(readers, frames, strict=False)])
+    first = (pair.image, draw_image(np.hstack(frames)), artist.draw(decoded.label, pair.image))
     title = f"{pair.key}   confidence {decoded.confidence:.2f}"
     if pair.target is None:
         return Row(title, (*first, None, None))
-    record = score_clips(metric, readers, sample.clips, pair)
+    record = score_clips(metric, readers, sample.clips, pair, joiner(data))
     score = recompute([record], metric)[metric.main]
     failure = f"   failure: {record['failure']}" if record["failure"] else ""
     truth = artist.draw(pair.target, pair.image)

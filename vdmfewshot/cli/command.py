@@ -131,6 +131,8 @@ class FewShotCLI(GuardedCLI):
         """Refuse an adapter of another clip shape."""
         folder = getattr(self.model, "adapter", None)
         if folder is not None:
+            if isinstance(self.datamodule, StackedDataModule):
+                self.datamodule.setup(str(self.config.subcommand))  # only then it knows its tasks
             tasks = getattr(self.datamodule, "tasks", {"": self.datamodule})
             for name, task in tasks.items():
                 require_clip(folder / name, task.shape_for(self.model.backbone.preset))

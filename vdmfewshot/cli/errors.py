@@ -70,9 +70,19 @@ def plain_errors() -> Iterator[None]:
         if (known := storage_error(error)) is not None:
             sys.stderr.write(f"error: {known}\n")
             raise SystemExit(os.EX_IOERR) from None
-        if not is_explained(error):
+        known_mistake = explained(error)
+        if known_mistake is None:
             raise
-        raise refuse(error) from None
+        raise refuse(known_mistake) from None
+
+
+def explained(error: Exception) -> Exception | None:
+    """The error that tells a person what is wrong: this one, or the one that jsonargparse wraps in a list of types."""
+    if is_explained(error):
+        return error
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    cause = error.__cause__
+    return explained(cause) if isinstance(cause, Exception) and "jsonargparse" in Path(last).parts else None
 
 
 def is_explained(error: BaseException) -> bool:

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jsonargparse import Namespace
 from lightning.pytorch import LightningDataModule
 from PIL import Image
 from rich.console import Console
 
 from vdmfewshot.callbacks.draw import artist_for, class_colors, draw_image
-from vdmfewshot.callbacks.evaluation import decoder
+from vdmfewshot.callbacks.evaluation import decoders, drawings, joiner
 from vdmfewshot.callbacks.panel import Row, panel
 from vdmfewshot.cli.arguments import split
 from vdmfewshot.cli.command import FewShotCLI, make_cli
@@ -23,6 +24,7 @@ from vdmfewshot.cli.errors import Mistake
 from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.labelmap import IGNORE
 from vdmfewshot.data.base import FewShotDataModule
+from vdmfewshot.data.passes import ClassPassesDataModule
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.data.survey import Survey, log
 from vdmfewshot.storage.atomic import replacing
@@ -86,6 +88,8 @@ def inspect(args: Sequence[str]) -> list[Path]:
 
 
 def _tasks(data: LightningDataModule) -> list[FewShotDataModule]:
+    if isinstance(data, ClassPassesDataModule):
+        return [data.merged]
     found = list(data.tasks.values()) if isinstance(data, StackedDataModule) else [data]
     return [task for task in found if isinstance(task, FewShotDataModule)]
 
@@ -141,7 +145,8 @@ def draw_sheet(data: FewShotDataModule, rows: int) -> Any:
 
 def _row(data: FewShotDataModule, pair: Pair, part: str) -> Row:
     artist = artist_for(data.make_metric())
-    drawn = data.codec.encode(pair.target, data.box(pair))
-    decoded = decoder(data)(drawn, pair).label
-    pictures = [artist.draw(label, pair.image) if artist else None for label in (pair.target, decoded)]
-    return Row(f"{part}: {pair.key}", [draw_image(pair.image), pictures[0], drawn, pictures[1]])
+    frames = drawings(data, pair)
+    read = decoders(data, len(frames), len(frames))
+    (decoded,) = joiner(data)([reader(frame, pair) for reader, frame in zip(read, frames, strict=True)])
+    pictures = [artist.draw(label, pair.image) if artist else None for label in (pair.target, decoded.label)]
+    return Row(f"{part}: {pair.key}", [draw_image(pair.image), pictures[0], np.hstack(frames), pictures[1]])

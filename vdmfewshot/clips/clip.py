@@ -129,9 +129,9 @@ class ClipBatch:
         rows: dict[str, list[int]] = {}
         for i, task in enumerate(self.tasks):
             rows.setdefault(task, []).append(i)
-        return {task: self._select(indices) for task, indices in rows.items()}
+        return {task: self.select(indices) for task, indices in rows.items()}
 
-    def _select(self, rows: list[int]) -> ClipBatch:
+    def select(self, rows: list[int]) -> ClipBatch:
         """Some of the samples, in the given order."""
         return ClipBatch(
             frames=self.frames[rows],

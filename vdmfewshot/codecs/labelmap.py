@@ -23,7 +23,8 @@ class LabelMapCodec(Codec[NDArray[np.uint8]]):
     """Label = (h, w) uint8 class indices, 0 = background, 255 = ignore (drawn as background).
 
     Args:
-        num_classes: 2 to 8 classes, background included; more need several clips, since colours get too close.
+        num_classes: 2 to 8 classes, background included; more need several clips, since colours get too close: see
+            ``vdmfewshot.data.passes``.
         smooth: clean the decoded map with a 3 x 3 majority filter and drop components below 0.05 % of the area. It
             erases one-pixel structures, so scores with and without are different protocols.
     """
@@ -73,6 +74,19 @@ class LabelMapCodec(Codec[NDArray[np.uint8]]):
             details["smoothed"] = float((cleaned != label).mean())
             label = cleaned
         return Decoded(label, confidence=margin, details=details)
+
+    def evidence(self, frame: NDArray[np.floating[Any]] | NDArray[np.uint8], box: Letterbox) -> NDArray[np.float32]:
+        """(h, w) of the source, in [0, 1]: how far each pixel is from black towards its class; 0 on the background.
+
+        What several frames about one picture say of a pixel is compared by it.
+        """
+        picture = np.ascontiguousarray(on_canvas(frame, box)[box.window])
+        colors, _ = self._calibrated(picture)
+        distances = np.sqrt(squared_distances(picture, colors))
+        index = distances.argmin(axis=-1)
+        gap = np.maximum(np.linalg.norm(colors - colors[0], axis=1), 1.0)[index]
+        share = np.clip((distances[..., 0] - distances.min(axis=-1)) / gap, 0.0, 1.0)
+        return np.asarray(resize(np.where(index == 0, 0.0, share).astype(np.float32), box.source))
 
     def _calibrated(self, picture: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Class colours as this picture shows them, and their shift; unshifted when a shift does not explain more."""

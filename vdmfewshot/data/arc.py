@@ -19,7 +19,7 @@ from vdmfewshot.data.arc_tasks import COLOURS, ArcSplit, ArcTask, Grid, load_tas
 from vdmfewshot.data.augment import Augmenter, variant_of
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.examples import Example, Splits, safe_key
-from vdmfewshot.metrics.arc import ArcMetric
+from vdmfewshot.metrics.arc import ArcMetric, vote
 from vdmfewshot.metrics.base import TaskMetric
 
 ArcAugmentation = Literal["colours", "dihedral", "dihedral_colours"]
@@ -236,6 +236,10 @@ class ArcDataModule(FewShotDataModule):
             size = size[::-1]
         decoded = codec.decode(frame, self.box(pair), size=size)
         return replace(decoded, label=undone(decoded.label, symmetry, permutation)) if view else decoded
+
+    def voted(self, attempts: Sequence[Decoded[Grid]]) -> list[tuple[Grid, int]]:
+        """The answers that count: the most voted grids with their votes, see ``ArcMetric``."""
+        return vote(attempts)[: self.max_attempts]
 
     def _version(self, view: int) -> int:
         return view if self.asked_views is None else self.asked_views[view]

@@ -6,7 +6,7 @@ import functools
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from vdmfewshot.codecs.base import Codec
 from vdmfewshot.codecs.image import ImageCodec
@@ -31,6 +31,8 @@ from vdmfewshot.metrics.image import ImageMetric
 from vdmfewshot.metrics.segmentation import SegmentationMetric
 
 TargetName = Literal["image", "mask", "labels"]
+#: what to do about more classes than one clip holds
+PASSES = " (for more classes, passes over several clips: --data ClassPassesDataModule)"
 
 
 class PairsDataModule(FolderDataModule):
@@ -44,8 +46,8 @@ class PairsDataModule(FolderDataModule):
     Args:
         root: folder with ``input`` and ``target``, or with ``train/input`` and ``train/target``.
         target: what the target files are: pictures, masks of one kind of object, or label maps.
-        num_classes: number of classes of label maps, background included, 2-8; only with ``target="labels"``, where it
-            follows from ``classes`` or a table beside the masks if there is one.
+        num_classes: number of classes of label maps, background included, 2-8 (more: ``ClassPassesDataModule``); only
+            with ``target="labels"``, where it follows from ``classes`` or a table beside the masks if there is one.
         val_fraction: share of the training pairs kept for validation where there is no ``val`` folder, in [0, 1).
         background: what shows through transparent pixels.
         pattern: how names of targets follow from those of inputs, ``"{stem}_mask.png"``.
@@ -65,6 +67,9 @@ class PairsDataModule(FolderDataModule):
         ValueError: if ``num_classes`` or ``classes`` do not fit ``target``.
     """
 
+    #: most classes of label maps, background included
+    most_classes: ClassVar[int] = 8
+
     def __init__(
         self,
         root: str,
@@ -82,8 +87,9 @@ class PairsDataModule(FolderDataModule):
     ) -> None:
         super().__init__(root, val_fraction, background, pattern, exif, **kwargs)
         self.table = None if classes is None else make_table(classes)
-        if num_classes is not None and (target != "labels" or not 2 <= num_classes <= 8):
-            rule = "must be 2 to 8" if target == "labels" else 'is needed exactly for target="labels"'
+        if num_classes is not None and (target != "labels" or not 2 <= num_classes <= self.most_classes):
+            rule = f"must be 2 to {self.most_classes}"
+            rule = f"{rule}{self._more}" if target == "labels" else 'is needed exactly for target="labels"'
             raise ValueError(f"num_classes {rule}, got {num_classes} for {target!r}")
         if classes is not None and target == "image":
             raise ValueError('classes are for target="mask" or target="labels", got target="image"')
@@ -146,7 +152,8 @@ class PairsDataModule(FolderDataModule):
         export = read_export(root, kind).without_loose_boxes()
         if export.problems and not export.pictures:
             raise DataError(export.problems)
-        names = choose_classes(export, self.category, self.target == "mask", str(root))
+        most = self.most_classes - 1
+        names = choose_classes(export, self.category, self.target == "mask", str(root), most)
         shown = names if self.target == "labels" else [" or ".join(names)]
         self.class_names = ("background", *shown)
         self.num_classes = len(self.class_names)
@@ -208,6 +215,11 @@ class PairsDataModule(FolderDataModule):
         """Input and target moved together."""
         return Jitter(self.seed)
 
+    @property
+    def _more(self) -> str:
+        """What to do about more classes than one clip holds."""
+        return PASSES if self.most_classes == PairsDataModule.most_classes else ""
+
     def _check_classes(self, target: TargetName, num_classes: int | None, table: ClassTable | None) -> None:
         """A table must fit the kind of target and the number that was asked for."""
         if table is None:
@@ -215,8 +227,9 @@ class PairsDataModule(FolderDataModule):
         count = len(table.names)
         if target == "mask" and count != 2:
             raise ValueError(f'{table.source} names {count} classes; a mask has two: use target="labels"')
-        if not 2 <= count <= 8:
-            raise ValueError(f"{table.source} names {count} classes; one clip holds 2 to 8, background included")
+        if not 2 <= count <= self.most_classes:
+            rule = f"one clip holds 2 to {self.most_classes}, background included{self._more}"
+            raise ValueError(f"{table.source} names {count} classes; {rule}")
         if num_classes is not None and num_classes != count:
             raise ValueError(
                 f"num_classes is {num_classes}, but {table.source} names {count}: {', '.join(table.names)}"

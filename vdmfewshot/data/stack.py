@@ -157,8 +157,12 @@ class StackedDataModule(LightningDataModule):
         if not len(clips):
             return None
         rank, size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        sampler = OrderedShard(clips, num_replicas=size, rank=rank)
+        sampler = self.make_sampler(clips, rank, size)
         return DataLoader(clips, batch_size=self.eval_batch_size, sampler=sampler, collate_fn=collate)
+
+    def make_sampler(self, clips: ConcatDataset[Clip], rank: int, size: int) -> OrderedShard:
+        """Which of the queries, those of the first task first, this rank asks, and in which order."""
+        return OrderedShard(clips, num_replicas=size, rank=rank)
 
     def _required(self, loader: DataLoader[Clip] | None) -> DataLoader[Clip]:
         if loader is None:

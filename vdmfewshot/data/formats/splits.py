@@ -16,9 +16,6 @@ from vdmfewshot.data.orientation import Exif, turned
 from vdmfewshot.data.photos import read_sized
 from vdmfewshot.data.survey import summarize
 
-#: classes of one clip, without the background
-MOST = 7
-
 
 def read_labelled(
     key: str, picture: Labelled, names: Sequence[str], as_mask: bool, exif: Exif, meta: dict[str, Any]
@@ -32,7 +29,9 @@ def read_labelled(
     return Pair(key, image, turned(label, turn), meta)
 
 
-def choose_classes(export: Export, wanted: str | Sequence[str] | None, as_mask: bool, place: str) -> list[str]:
+def choose_classes(
+    export: Export, wanted: str | Sequence[str] | None, as_mask: bool, place: str, most: int = 7
+) -> list[str]:
     """The classes to draw.
 
     Args:
@@ -40,6 +39,7 @@ def choose_classes(export: Export, wanted: str | Sequence[str] | None, as_mask: 
         wanted: one or several names; all if not given.
         as_mask: whether they become one mask.
         place: names the data in an error.
+        most: classes of one clip, without the background.
 
     Raises:
         DataError: if a name is unknown, or they are too many and it must be said which.
@@ -63,11 +63,12 @@ def choose_classes(export: Export, wanted: str | Sequence[str] | None, as_mask: 
                 "several as '[a, b]'), or --data.target labels"
             ]
         )
-    if not as_mask and len(names) > MOST:
+    if not as_mask and len(names) > most:
         raise DataError(
             [
-                f"{place}: {len(names)} classes, and one clip holds {MOST} and the background: choose with "
-                f"--data.category '[{', '.join(names[:3])}]' from {', '.join(names[:50])}"
+                f"{place}: {len(names)} classes, and one clip holds {most} and the background: take all of them in "
+                f"several passes, --data ClassPassesDataModule, or choose with --data.category "
+                f"'[{', '.join(names[:3])}]' from {', '.join(names[:50])}"
             ]
         )
     return names
