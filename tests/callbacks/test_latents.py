@@ -26,7 +26,7 @@ print("encoded", counter.encoded)
 
 def train(tiny: Path, root: Path, folder: Path, cache: Path) -> Counter:
     counter = Counter()
-    trainer = make_trainer(folder, 12, callbacks=[counter, EncodeAhead()], limit_val_batches=0)
+    trainer = make_trainer(folder, 12, callbacks=[counter, EncodeAhead(always=True)], limit_val_batches=0)
     trainer.fit(make_module(tiny, cache_dir=str(cache)), datamodule=data(root))
     return counter
 
@@ -84,18 +84,27 @@ def test_a_second_process_does_not_touch_the_vae(tiny: Path, masks_root: Path, t
 
 def test_only_what_the_run_shows_is_encoded(tiny: Path, masks_root: Path, tmp_path: Path) -> None:
     module = make_module(tiny)
-    make_trainer(tmp_path, 2, callbacks=[EncodeAhead()]).fit(module, datamodule=data(masks_root, batch_size=2))
+    make_trainer(tmp_path, 2, callbacks=[EncodeAhead(always=True)]).fit(
+        module, datamodule=data(masks_root, batch_size=2)
+    )
     assert module._cache is not None
     assert len(module._cache) == 4
 
 
 def test_encoding_ahead_changes_no_bit(tiny: Path, masks_root: Path, tmp_path: Path) -> None:
     weights = []
-    for callbacks in ([], [EncodeAhead()]):
+    for callbacks in ([], [EncodeAhead(always=True)]):
         module = make_module(tiny)
         make_trainer(tmp_path, 3, callbacks=callbacks).fit(module, datamodule=data(masks_root))
         weights.append(adapter_weights(module))
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_on_a_cpu_the_first_step_waits_for_its_own_clips_alone(tiny: Path, masks_root: Path, tmp_path: Path) -> None:
+    counter, module = Counter(), make_module(tiny)
+    trainer = make_trainer(tmp_path, 3, callbacks=[counter, EncodeAhead()], limit_val_batches=0)
+    trainer.fit(module, datamodule=data(masks_root))
+    assert counter.encoded == counter.while_training > 0
 
 
 class Places(Callback):
@@ -120,7 +129,7 @@ def test_encoders_leave_before_steps_and_return_for_validation(
     monkeypatch.setattr(FewShotModule, "device", torch.device("cpu:0"))
     module = make_module(tiny)
     places = Places(module)
-    trainer = make_trainer(tmp_path, 2, callbacks=[places, EncodeAhead()], val_check_interval=1)
+    trainer = make_trainer(tmp_path, 2, callbacks=[places, EncodeAhead(always=True)], val_check_interval=1)
     trainer.fit(module, datamodule=data(masks_root))
     trainer.validate(module, datamodule=data(masks_root), verbose=False)
     assert places.calls == ["cpu", "cpu:0", "cpu", "cpu:0", "cpu", "cpu:0"], "start, two validations in fit, one alone"

@@ -1,4 +1,4 @@
-"""Latents before training: each clip is encoded once, then the encoders leave the accelerator."""
+"""Latents before training on an accelerator: each clip is encoded once, then the encoders leave it."""
 
 from __future__ import annotations
 
@@ -30,11 +30,20 @@ class EncodeAhead(Callback):
     """Encodes what the run will train on, augmented variants included, before its first step.
 
     On an accelerator VAE and image encoder wait in the machine's memory until they are needed: for validation and
-    prediction. With ``cache_dir`` a second run reads all latents from disk.
+    prediction. On a CPU, where there is no memory to be gained, a clip is encoded when a step first needs it, and the
+    first step comes sooner. With ``cache_dir`` a second run reads all latents from disk.
+
+    Args:
+        always: on a CPU, too: all steps then take the same time.
     """
+
+    def __init__(self, always: bool = False) -> None:
+        self.always = always
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Fill the cache; steps then take the same time, and memory has its peak in them."""
+        if pl_module.device.type == "cpu" and not self.always:
+            return
         loaders = stream_loaders(trainer.train_dataloader)
         if isinstance(pl_module, FewShotModule) and loaders:
             clips = [clip for loader in loaders for clip in self._ahead(trainer, loader)]

@@ -24,6 +24,7 @@ from vdmfewshot.budget.cost import Cost, Denoiser
 from vdmfewshot.budget.live_bytes import LiveBytes
 from vdmfewshot.budget.valueless import Valueless
 from vdmfewshot.lora.adapters import LoraArgs, inject
+from vdmfewshot.training.remembered import recall, remember
 
 ATEN = torch.ops.aten
 #: torch counts the fused attention of GPUs but not that of CPUs
@@ -52,7 +53,7 @@ def estimate(
     device: torch.device | str = "cpu",
     autocast: torch.dtype | None = None,
 ) -> Cost:
-    """Count what training an adapter on ``backbone``, and predicting with it, costs. Remembered within a process.
+    """Count what training an adapter on ``backbone``, and predicting with it, costs. Remembered between runs.
 
     Args:
         backbone: need not be loaded, and is not changed; only its configuration files are read.
@@ -64,10 +65,14 @@ def estimate(
     """
     device, configs = torch.device(device), [backbone.checkpoint.config(part) for part in ("transformer", "vae")]
     settings = (type(backbone), backbone.checkpoint.path, backbone.dtype, backbone.memory.vae_tiling, configs)
-    key = repr((settings, clip, batch_size, lora, device, autocast))
+    card = torch.cuda.get_device_name(device) if device.type == "cuda" else ""  # which decides about kernels
+    key = repr((settings, clip, batch_size, lora, device, autocast, card))
     if key not in _estimates:
         precision = torch.autocast(device.type, autocast, enabled=autocast is not None)
-        _estimates[key] = _estimate(backbone, clip, _Step(batch_size, lora, device, precision))
+        known = recall(key)
+        _estimates[key] = known or _estimate(backbone, clip, _Step(batch_size, lora, device, precision))
+        if known is None:
+            remember(key, _estimates[key])
     return _estimates[key]
 
 
