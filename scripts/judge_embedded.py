@@ -18,10 +18,10 @@ from pathlib import Path
 
 from diffusers import AutoencoderKLCogVideoX
 
+from vdmfewshot.cli.evidence import compare
 from vdmfewshot.pretrain.ceilings import report
 from vdmfewshot.pretrain.models import pipeline_folder
 from vdmfewshot.pretrain.probe import TASKS, write_tasks
-from vdmfewshot.studies.evidence.run import run_evidence
 from vdmfewshot.studies.evidence.settings import Settings
 from vdmfewshot.studies.evidence.summary import Summary
 
@@ -59,7 +59,7 @@ def adaptation(model: str, tasks: list[str], steps: int, seeds: list[int], out: 
         transition="immediate", steps=steps, sampling_steps=1,
     )  # fmt: skip
     with contextlib.redirect_stdout(io.StringIO()):
-        summary = run_evidence(settings)
+        summary = compare(settings)
     return {
         f"{Path(row).name} {score} (copy {value(summary, row, score, 'copy_input')})": entry.mean
         for row, _, score in summary.main

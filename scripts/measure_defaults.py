@@ -27,10 +27,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.callbacks.evaluation import decoder, score_clips
 from vdmfewshot.data.base import FewShotDataModule
+from vdmfewshot.data.evidence import find_task
 from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.lora.adapters import LoraArgs
 from vdmfewshot.metrics.records import recompute
-from vdmfewshot.studies.evidence.tasks import find_task
 from vdmfewshot.training.sampling import SamplingArgs
 from vdmfewshot.training.stacked_module import StackedModule
 from vdmfewshot.training.trainer import FewShotTrainer

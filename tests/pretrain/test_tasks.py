@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from vdmfewshot.studies.evidence.tasks import ARC_IDS, TASKS
 
 from vdmfewshot.codecs.keypoints import KeypointCodec
 from vdmfewshot.data.arc_tasks import ArcTask, list_tasks, load_task
@@ -21,7 +22,6 @@ from vdmfewshot.pretrain.rings import augmented
 from vdmfewshot.pretrain.run import Run, Settings, main
 from vdmfewshot.pretrain.tasks import arc
 from vdmfewshot.pretrain.tasks.families import KEPT_BACK, KINDS, RULES, TRAINED, rule, task_clip
-from vdmfewshot.studies.evidence.tasks import ARC_IDS, TASKS
 
 ROOT = Path(__file__).parents[2]
 KEPT = {name for names in KEPT_BACK.values() for name in names}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from vdmfewshot.cli.runner import CommandLineAdapter
 from vdmfewshot.data.arc_stack import ArcStackDataModule
 from vdmfewshot.data.arc_tasks import list_tasks
 from vdmfewshot.studies.engine import PARTIAL
+from vdmfewshot.studies.store import Store
+from vdmfewshot.studies.units import Manifest
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -95,6 +98,43 @@ def test_a_report_of_unchanged_results_imports_no_heavy_library(source: Path, ti
     assert "arc-fleet: 4 of 5 units" in text
     assert f"tasks solved: - {runs / 'arc-fleet' / 'fleet.json'}".replace("- ", "-; ") in text
     assert not heavy
+
+
+def answer(store: Store, unit: str, rows: list[dict[str, Any]]) -> None:
+    """Publish a result again as if its queries had been answered like this."""
+    draft = store.scratch() / unit
+    shutil.move(store.place(unit), draft)
+    file = draft / "records.jsonl"
+    known = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text("".join(json.dumps(old | new) + "\n" for old, new in zip(known, rows, strict=True)))
+    facts = json.loads((draft / "DONE").read_text())
+    (draft / "DONE").unlink()
+    assert store.publish(unit, draft, facts)
+
+
+def test_pooled_scores_are_those_of_all_queries(source: Path, tiny: Path, runs: Path, tmp_path: Path) -> None:
+    """Two of six right in two attempts, one in one; expected bounds are those of SciPy's Wilson interval."""
+    shutil.copytree(runs, tmp_path / "runs")
+    manifest = Manifest.read(tmp_path / "runs/arc-fleet")
+    assert manifest is not None
+    store, units = Store(tmp_path / "runs/arc-fleet"), {unit.task: unit.id for unit in manifest.units}
+    wrong = {"rank": 0, "cell_accuracy": 0.0, "size_right": True}
+    answer(store, units["t0"], [{"rank": 1, "cell_accuracy": 1.0, "size_right": True}])
+    answer(store, units["t4"], [{"rank": 2, "cell_accuracy": 0.5, "size_right": True}, wrong])
+    for name in ("t1", "t3"):
+        answer(store, units[name], [wrong])
+    fleet([*command(source, tiny, tmp_path / "runs"), "--report_only"])
+    rows = json.loads((tmp_path / "runs/arc-fleet/fleet.json").read_text())["scores"]
+
+    def found(name: str) -> list[float]:
+        return [rows[name][key] for key in ("score", "low", "high")]
+
+    # scipy.stats.binomtest(k, n).proportion_ci(method="wilson")
+    assert found("pass@2") == pytest.approx([2 / 6, 0.096771, 0.700007], abs=1e-6)
+    assert found("pass@1") == pytest.approx([1 / 6, 0.030053, 0.563503], abs=1e-6)
+    assert found("task_pass@2") == pytest.approx([1 / 5, 0.036224, 0.624465], abs=1e-6)
+    assert rows["cell_accuracy"]["score"] == pytest.approx(1.5 / 6)
+    assert 0 <= rows["cell_accuracy"]["low"] < 0.25 < rows["cell_accuracy"]["high"] < 1
 
 
 def test_the_report_of_runs_shows_the_pooled_score(runs: Path) -> None:

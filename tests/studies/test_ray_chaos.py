@@ -43,21 +43,19 @@ def contents(engine: Any) -> dict[str, bytes]:
 
 
 def test_workers_killed_at_random_cost_no_unit_and_little_work(tmp_path: Path) -> None:
-    script = {f"t{i}": {"sleep": 0.5, "score": i % 2, "alone": True} for i in range(60)}
+    """60 tasks of ten seconds on four workers, of which one is killed every 20 to 40 seconds."""
+    script = {f"t{i}": {"sleep": 10, "score": i % 2, "alone": True} for i in range(60)}
     ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
     over, killed = threading.Event(), []
 
     def kill() -> None:
-        """One worker for every six units that are finished, so that the share does not depend on the machine."""
         rng = random.Random(0)
-        while not over.wait(0.1):
-            done = len(list((tmp_path / "chaos" / "study" / "units").glob("*/*/DONE")))
-            workers = children_named("Worker")
-            if workers and done >= 6 * (len(killed) + 1):
+        while not over.wait(rng.uniform(20, 40)):
+            if workers := children_named("Worker"):
                 killed.append(rng.choice(workers))
                 os.kill(killed[-1], signal.SIGKILL)
 
-    thread = threading.Thread(target=kill)
+    thread, begun = threading.Thread(target=kill), time.monotonic()
     thread.start()
     try:
         engine = make_engine(tmp_path / "chaos", script, workers=4)
@@ -65,18 +63,16 @@ def test_workers_killed_at_random_cost_no_unit_and_little_work(tmp_path: Path) -
     finally:
         over.set()
         thread.join()
-    assert len(killed) >= 8
+    assert len(killed) >= 4
     started = len((engine.study.folder / "log.jsonl").read_text().splitlines())
+    sys.stdout.write(f"{len(killed)} kills in {time.monotonic() - begun:.0f} s, {started} attempts for 60 units\n")
     assert started <= 60 * 1.25, f"{started - 60} of {started} attempts were wasted by {len(killed)} kills"
     calm = make_engine(tmp_path / "calm", {name: {**data, "sleep": 0} for name, data in script.items()}, workers=4)
     assert calm.run() == 0
     ray.shutdown()
     assert contents(engine) == contents(calm)
-    before = len((engine.study.folder / "log.jsonl").read_text().splitlines())
-    begun = time.monotonic()
     assert make_engine(tmp_path / "chaos", script, workers=4).run() == 0
-    assert len((engine.study.folder / "log.jsonl").read_text().splitlines()) == before
-    assert time.monotonic() - begun < 60
+    assert len((engine.study.folder / "log.jsonl").read_text().splitlines()) == started, "a second start runs nothing"
 
 
 def test_a_node_that_leaves_takes_no_finished_unit_with_it(tmp_path: Path) -> None:
@@ -130,6 +126,41 @@ def test_a_driver_that_is_killed_with_its_cluster_loses_what_was_running_and_no_
     assert len(Store(folder).finished(manifest.by_id)) == 20
     second = [json.loads(line)[0][0] for line in (folder / "log.jsonl").read_text().splitlines()[lines:]]
     assert not set(second) & done
+
+
+FOLLOWER = """
+import sys
+from pathlib import Path
+from tests.studies.test_ray import make_engine
+script = {f"t{i}": {"sleep": 0.5, "alone": True} for i in range(20)}
+raise SystemExit(make_engine(Path(sys.argv[1]), script, workers=2, address=sys.argv[2]).run())
+"""
+
+
+def test_a_head_that_is_killed_and_started_again_runs_no_finished_unit_again(tmp_path: Path) -> None:
+    from ray.cluster_utils import Cluster
+
+    folder = tmp_path / "study"
+    first = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    driver = subprocess.Popen([sys.executable, "-c", FOLLOWER, str(tmp_path), first.address], start_new_session=True)
+    wait_for(lambda: len(list(folder.glob("units/*/*/DONE"))) >= 5)
+    first.remove_node(first.head_node, allow_graceful=False)
+    begun = time.monotonic()
+    assert driver.wait(timeout=300) not in (0, 3), "without a head there is nobody to run anything"
+    sys.stdout.write(f"the driver ended {time.monotonic() - begun:.0f} s after the head\n")
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("units/*/*/DONE")}
+    done = {json.loads(path.read_text())["task"] for path in before}
+    lines = len((folder / "log.jsonl").read_text().splitlines())
+    second = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    try:
+        command = [sys.executable, "-c", FOLLOWER, str(tmp_path), second.address]
+        assert subprocess.run(command, timeout=240).returncode == 0
+    finally:
+        second.shutdown()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list(folder.glob("units/*/*/DONE"))) == 20
+    again = [json.loads(line)[0][0] for line in (folder / "log.jsonl").read_text().splitlines()[lines:]]
+    assert not set(again) & done
 
 
 def wait_for(condition: Any, seconds: float = 120.0) -> None:

@@ -46,7 +46,7 @@ def import_rooms(*rooms: str) -> None:
             importlib.import_module(module.name)
 
 
-import_rooms("backbones", "callbacks", "data")
+import_rooms("backbones", "callbacks", "data", "training")
 
 CLI = TypeVar("CLI", bound="FewShotCLI")
 DEFAULTS: dict[str, Any] = {

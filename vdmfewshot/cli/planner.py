@@ -98,13 +98,14 @@ class CommandLinePlanner:
 
     def _units(self, study: Study, point: Point, cli: ResolvedCLI, tasks: TaskList) -> Iterator[Unit]:
         first = next(iter(tasks.values.values()), None)
-        shown = tasks.options | ({tasks.key: first} if tasks.key else {})
-        text, setting = cli.text(tasks.kind, shown), cli.key()
+        text = cli.text(tasks.kind, tasks.options | ({tasks.key: first} if tasks.key else {}))
+        setting = cli.key()
         config = hashed(text)
         with replacing(study.folder / "configs" / f"{config}.yaml") as file:
             file.write_text(text, encoding="utf-8")
         places = {tasks.key, "root", "source", "split", "images", "annotations", "num_workers"}
         rest = {k: v for k, v in tasks.options.items() if k not in places}
+        shown = {axis: value for axis, value in point.items() if axis != "tasks"}
         checked = False
         for name, value in tasks.values.items() if tasks.key else [("", None)]:
             data = {tasks.key: value} if tasks.key else {}
@@ -116,7 +117,7 @@ class CommandLinePlanner:
             unit = hashed(SCHEMA, __version__, setting, tasks.kind.__qualname__, rest, task, found.content)
             group = hashed(config if not cli.stackable else setting, found.shared) if cli.stackable else ""
             cost = found.pixels * work_of(cli, tasks.options, len(found.expected))
-            yield Unit(unit, task, point, config, data, group, found.main, cost, found.expected, found.problem)
+            yield Unit(unit, task, shown, config, data, group, found.main, cost, found.expected, found.problem)
 
     def _task(self, kind: type[Any], options: Mapping[str, Any]) -> ReadTask:
         key = hashed(kind.__qualname__, options)
@@ -128,7 +129,7 @@ class CommandLinePlanner:
 def arguments(study: Study, point: Point) -> list[str]:
     """A point as a command line after ``adapt``."""
     args = [arg for base in bases(study) for arg in ("-c", base)]
-    for key, value in [*study.set.items(), *point.items()]:
+    for key, value in [*study.set.items(), *study.options(point).items()]:
         name = SHORT.get(key, key)
         if name == "model":
             args.append(f"--model={fragment(str(value), study)}")

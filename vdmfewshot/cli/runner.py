@@ -130,6 +130,8 @@ def collect(stack: Sequence[Unit], scratch: Path, keep: Sequence[str]) -> None:
 
 def bare(backbone: Any) -> bool:
     """Take the adapter off; whether the frozen model is then as it was loaded, and may serve the next stack."""
+    if any(p.requires_grad for name, p in backbone.denoiser.named_parameters() if ".lora_" not in name):
+        return False  # it has been trained itself
     memory = backbone.memory
     if memory.quantization not in ("auto", "none") or memory.offload not in ("auto", "none"):
         return False

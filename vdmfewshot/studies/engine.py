@@ -69,6 +69,10 @@ class Engine:
         Returns:
             exit status: 0, or ``PARTIAL``.
         """
+        return self.report(self.complete(retry))
+
+    def complete(self, retry: Collection[str] | None = None) -> Manifest:
+        """Run what has neither a result nor failed; see ``run``."""
         manifest, store = self.manifest(), self.store
         store.sweep()
         failed = store.failures()
@@ -91,7 +95,7 @@ class Engine:
             with self._mirrored(progress):
                 self._execute([stack for stack in stacks if stack], progress)
             progress.show(now=True)
-        return self.report(manifest)
+        return manifest
 
     def _execute(self, stacks: Sequence[Sequence[Unit]], progress: Progress) -> None:
         settings, study = self.study.executor, self.study

@@ -68,7 +68,8 @@ class Study:
         tasks: which tasks, see ``vdmfewshot.studies.tasks``; the base's own data if empty.
         axes: values by option: a dotted option of ``adapt``, an option of the data module, or ``model``, ``seed``,
             ``steps``, ``rank``, ``lr``.
-        points: points of the grid one by one, instead of ``axes``.
+        choices: for an axis, the options of ``adapt`` that each of its values stands for, where they are several.
+        points: points of the grid one by one, instead of ``axes``; one may name its own ``tasks``.
         stack: units that train side by side where they can; ``auto`` is 16, halved where memory does not suffice.
         executor: where units run.
         keep: what is kept of a unit beside its records: ``adapter``, ``frames``.
@@ -82,6 +83,7 @@ class Study:
     set: Mapping[str, Any] = field(default_factory=dict)
     tasks: Mapping[str, Any] = field(default_factory=dict)
     axes: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    choices: Mapping[str, Mapping[Any, Mapping[str, Any]]] = field(default_factory=dict)
     points: Sequence[Point] = ()
     stack: int | Literal["auto"] = "auto"
     executor: Executor = Executor()
@@ -105,9 +107,18 @@ class Study:
                 raise ValueError(f"axes.{axis} must be a list of one or more values, got {values!r}")
         if self.axes and self.points:
             raise ValueError("axes and points exclude each other: a grid, or its points one by one")
+        for axis, value in ((a, v) for a, v in self._values() if a in self.choices and v not in self.choices[a]):
+            known = ", ".join(map(str, self.choices[axis]))
+            raise ValueError(f"choices.{axis} must say what {value!r} stands for, got {known}")
         for item in self.keep:
             if item not in KEEPABLE:
                 raise ValueError(f"keep must be of {', '.join(KEEPABLE)}, got {item!r}")
+
+    def _values(self) -> Iterator[tuple[str, Any]]:
+        for axis, values in self.axes.items():
+            yield from ((axis, value) for value in values)
+        for point in self.points:
+            yield from point.items()
 
     @property
     def folder(self) -> Path:
@@ -127,10 +138,17 @@ class Study:
         for values in itertools.product(*self.axes.values()):
             yield dict(zip(self.axes, values, strict=True))
 
+    def options(self, point: Point) -> dict[str, Any]:
+        """Options of ``adapt`` at a point: its values, with what ``choices`` has in the place of their names."""
+        options: dict[str, Any] = {}
+        for axis, value in point.items():
+            options |= self.choices[axis][value] if axis in self.choices else {axis: value}
+        return options
+
     def digest(self) -> str:
         """Name of what is to be measured; where it runs does not count."""
         parts = [list(self.base), self.set, self.tasks, self.axes, list(self.points), list(self.keep)]
-        parts.append(list(self.args))
+        parts += [list(self.args), *([self.choices] if self.choices else [])]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -159,7 +177,7 @@ def read_study(file: Path | None, overrides: Mapping[str, Any], defaults: Mappin
     executor = content.pop("executor", None) or {}
     _check_keys(executor, [f.name for f in fields(Executor)], "executor.")
     _check_keys(content, [f.name for f in fields(Study)], "")
-    for key in ("set", "tasks", "axes"):
+    for key in ("set", "tasks", "axes", "choices"):
         if not isinstance(content.setdefault(key, {}) or {}, Mapping):
             raise ValueError(f"{key} must map names to values, got {content[key]!r}")
         content[key] = content[key] or {}

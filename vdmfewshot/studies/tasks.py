@@ -78,7 +78,7 @@ def read_tasks(spec: Mapping[str, Any], kind: type[Any], options: Mapping[str, A
     (name,) = found
     key, usual = KINDS[name]
     values = VALUES[name](spec)
-    target = kind if suits(kind, name, values) else usual
+    target = kind if suits(kind, name, values, set(spec) - {name}) else usual
     # What is true of any data carries over to another kind of them; variants do not, which not all kinds have.
     same = name == "source" or target is kind
     shared = accepted(target) if same else accepted(FewShotDataModule) - {"variants"}
@@ -103,12 +103,12 @@ def check_unique(names: Sequence[str]) -> None:
         raise ValueError(f"tasks must be one or more, each listed once, {problem}")
 
 
-def suits(kind: type[Any], name: str, values: Mapping[str, Any]) -> bool:
-    """Whether the data module of the base reads such tasks: categories, or folders of its own layout."""
+def suits(kind: type[Any], name: str, values: Mapping[str, Any], options: set[str]) -> bool:
+    """Whether the data module of the base reads such tasks: categories with these options, or folders of its layout."""
     if name == "folders" and issubclass(kind, FolderDataModule):
         first, inner = Path(next(iter(values.values()))), kind.input_folder
         return str(first).startswith("sample:") or (first / inner).is_dir() or (first / "train" / inner).is_dir()
-    return name == "categories" and issubclass(kind, FewShotDataModule) and "category" in accepted(kind)
+    return name == "categories" and issubclass(kind, FewShotDataModule) and {"category", *options} <= accepted(kind)
 
 
 def accepted(kind: type[Any]) -> set[str]:

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from vdmfewshot.cli.command import main
+from vdmfewshot.data.evidence import choose_tasks
 from vdmfewshot.studies.evidence.settings import METHODS, Settings
-from vdmfewshot.studies.evidence.tasks import choose_tasks
 
 EXPERIMENTS = Path(__file__).parents[3] / "experiments"
 FULL = yaml.safe_load((EXPERIMENTS / "evidence.yaml").read_text())
@@ -36,10 +36,13 @@ def test_later_files_win_on_the_command_line(capsys: pytest.CaptureFixture[str])
     with pytest.raises(SystemExit) as stop:
         main(["evidence", *files, "--rank", "3", "--print_config"])
     assert stop.value.code == 0
-    assert yaml.safe_load(capsys.readouterr().out) == {
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed.pop("executor")["kind"] == "local"
+    assert printed == {
         **FULL,
         **QUICK,
         "rank": 3,
         "frames": False,
         "report_only": False,
+        "write_outside": False,
     }

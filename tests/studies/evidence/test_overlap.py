@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 
+from vdmfewshot.data.evidence import TASKS
 from vdmfewshot.data.generated.data import make_pair
 from vdmfewshot.data.generated.pictures import MAPS
 from vdmfewshot.data.generated.scenes import PHOTOS
 from vdmfewshot.data.segmentation import MaskFolderDataModule
 from vdmfewshot.drawing.canvas import TRAIN_PHOTOS
 from vdmfewshot.pretrain.corpus import SOURCES, clip
-from vdmfewshot.studies.evidence.tasks import TASKS
 
 CLIPS, SIZE, SIDE = 20, 64, 8
 #: correlation of thumbnails above which two pictures are the same one

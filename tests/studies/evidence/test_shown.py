@@ -16,7 +16,7 @@ TEXT = "above by far\n"
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of a report that was just written."""
-    for name in ("out/results/zoom/a.json", "own/input/a.png", "weights/config.json"):
+    for name in ("out/units/ab/a.json", "own/input/a.png", "weights/config.json"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("a")
     settings = Settings(
@@ -33,7 +33,7 @@ def test_nothing_has_changed(settings: Settings) -> None:
     assert recall(settings) == TEXT
 
 
-@pytest.mark.parametrize("changed", ["out/results/zoom/b.json", "own/input/b.png", "weights/b.json", "out/table.md"])
+@pytest.mark.parametrize("changed", ["out/units/ab/b.json", "own/input/b.png", "weights/b.json", "out/table.md"])
 def test_a_file_has_changed(changed: str, settings: Settings, tmp_path: Path) -> None:
     (tmp_path / changed).write_text("another")
     assert recall(settings) is None
@@ -45,7 +45,7 @@ def test_other_settings_are_another_report(settings: Settings) -> None:
 
 def test_what_changed_while_the_report_was_written_makes_it_out_of_date(settings: Settings, tmp_path: Path) -> None:
     before = inputs(settings)
-    (tmp_path / "out/results/zoom/b.json").write_text("of another process")
+    (tmp_path / "out/units/ab/b.json").write_text("of another process")
     remember(settings, before, TEXT)
     assert recall(settings) is None
 

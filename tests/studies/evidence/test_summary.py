@@ -12,14 +12,11 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from vdmfewshot.studies.evidence.cells import Cell
-from vdmfewshot.studies.evidence.clock import Clock, trial_seconds
+from vdmfewshot.data.evidence import choose_tasks
 from vdmfewshot.studies.evidence.figure import draw_panel, write_figure
-from vdmfewshot.studies.evidence.results import Job
 from vdmfewshot.studies.evidence.settings import Settings
 from vdmfewshot.studies.evidence.summary import Summary, band, summarize
 from vdmfewshot.studies.evidence.table import markdown, verdict, write_table
-from vdmfewshot.studies.evidence.tasks import choose_tasks
 
 SHOTS = (1, 3, 5, 10, 30)
 
@@ -156,19 +153,3 @@ def test_figures_are_written_and_repeat(tmp_path: Path) -> None:
     assert (tmp_path / "a/figure.png").read_bytes() == (tmp_path / "b/figure.png").read_bytes()
     write_figure(summarize(choose_tasks(["zoom"]), Settings(), [], 5), tmp_path / "empty")
     assert (tmp_path / "empty/figure.png").exists()
-
-
-def test_times_are_predicted(tmp_path: Path) -> None:
-    jobs = [Job.of(tmp_path, Cell("zoom", method, 1, 0), "k") for method in ("pretrained", "pretrained", "scratch")]
-    clock = Clock([{"method": "pretrained", "seconds": 100.0}])
-    clock.guess = 40.0
-    assert clock.left(jobs) == "4 min"
-    clock.add("scratch", 7000.0)
-    assert clock.left(jobs) == "2 h 00 min"
-    assert clock.left([]) == "0 s"
-    trial = trial_seconds(
-        jobs[0].cell,
-        Settings(steps=30, queries=20),
-        lambda cells, s: [{"fit_seconds": s.steps, "test_seconds": s.queries} for _ in cells],
-    )
-    assert trial == 50

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from vdmfewshot.defaults import TransitionName
+from vdmfewshot.studies.settings import Executor
 
 Method = Literal["pretrained", "random", "scratch"]
 METHODS: tuple[Method, ...] = get_args(Method)
@@ -39,7 +40,8 @@ class Settings:
         sampling_steps: denoising steps of a prediction.
         precision: Lightning's ``precision``; CPUs without bf16 units are ten times slower with ``bf16-mixed``.
         accelerator: Lightning's ``accelerator``.
-        frames: keep the generated last frames of every cell, to look at.
+        frames: keep the generated last frames of every unit, to look at.
+        executor: where units run, as in a study.
     """
 
     tasks: list[str] = field(default_factory=lambda: ["all"])
@@ -64,6 +66,7 @@ class Settings:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     accelerator: str = "auto"
     frames: bool = False
+    executor: Executor = field(default_factory=Executor)
 
     def __post_init__(self) -> None:
         """Check ranges.

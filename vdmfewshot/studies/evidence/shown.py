@@ -22,7 +22,7 @@ FILES = ("table.md", "table.csv", "table.json", "figure.png", "figure.svg")
 def inputs(settings: Settings) -> dict[str, str]:
     """Signatures of what a report depends on: results, own folders of pairs, weights of one's own."""
     folders = [name.partition(":")[2] for name in settings.tasks if ":" in name]
-    return signatures([Path(settings.out) / "results", Path(settings.backbone), *map(Path, folders)])
+    return signatures([Path(settings.out) / "units", Path(settings.backbone), *map(Path, folders)])
 
 
 def remember(settings: Settings, before: Mapping[str, str], text: str) -> None:

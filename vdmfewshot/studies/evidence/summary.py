@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from vdmfewshot.callbacks.references import CEILING
+from vdmfewshot.data.evidence import Task
 from vdmfewshot.metrics.intervals import bootstrap, student
 from vdmfewshot.metrics.sums import divide
-from vdmfewshot.studies.evidence.cells import REFERENCES
 from vdmfewshot.studies.evidence.settings import METHODS, Settings
-from vdmfewshot.studies.evidence.tasks import Task
 
 Result = Mapping[str, Any]
+#: what is measured without training: copy-input and mean-target of a support set, and the encoding ceiling of a task
+BASELINE = "baselines"
+REFERENCES = (BASELINE, CEILING)
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,14 @@ class Summary:
         settings: that they were measured with.
         done: number of results.
         expected: number of results of the plan.
+        bands: how they were made.
     """
 
     entries: tuple[Entry, ...]
     settings: Settings
     done: int
     expected: int
+    bands: str = "Student's t over them; for ARC Bayesian bootstrap over tasks"
 
     def find(self, row: str, score: str, method: str, shots: int) -> Entry | None:
         """One entry, if it has been measured."""
@@ -91,8 +95,8 @@ def summarize(tasks: Sequence[Task], settings: Settings, results: Sequence[Resul
     Args:
         tasks: in the order of the table.
         settings: of the results.
-        results: of cells that are done.
-        expected: number of cells of the plan.
+        results: of units that are done, see ``results_of``.
+        expected: number of results when all units are done.
     """
     by_row: dict[str, list[Result]] = {}
     rows = {task.name: task for task in tasks}
@@ -129,7 +133,7 @@ def row_entries(task: Task, score: str, results: Sequence[Result]) -> list[Entry
 
 
 def _scores(result: Result) -> dict[str, Mapping[str, float]]:
-    """Scores by method; a cell of references holds several."""
+    """Scores by method; one of references holds several."""
     return result["scores"] if result["method"] in REFERENCES else {result["method"]: result["scores"]}
 
 

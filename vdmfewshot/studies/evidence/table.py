@@ -6,15 +6,18 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from vdmfewshot.callbacks.references import CEILING
+from vdmfewshot.data.evidence import ARC, Task
 from vdmfewshot.metrics.records import to_json, write_atomically
 from vdmfewshot.storage.documents import parse_json
-from vdmfewshot.studies.evidence.settings import METHODS
+from vdmfewshot.studies.evidence.settings import METHODS, Settings
 from vdmfewshot.studies.evidence.summary import Entry, Summary
 
+TABLE = "table.csv"
 #: largest n at which pretraining is asked to help
 FEW = 10
 CONTROLS = ("random", "scratch")
@@ -43,9 +46,39 @@ def write_table(summary: Summary, folder: Path) -> None:
     writer = csv.DictWriter(text, [field.name for field in fields(Entry)], lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(entry) for entry in summary.entries)
-    write_atomically(folder / "table.csv", text.getvalue())
+    write_atomically(folder / TABLE, text.getvalue())
     content = parse_json(to_json({**asdict(summary), "verdict": verdict(summary)}))
     write_atomically(folder / "table.json", json.dumps(content, indent=1) + "\n")
+
+
+def read_table(file: Path, tasks: Sequence[Task], settings: Settings, expected: int) -> Summary:
+    """The numbers of a ``table.csv`` whose results are elsewhere or gone.
+
+    Args:
+        file: written by ``write_table``.
+        tasks: that are shown.
+        settings: that it was measured with.
+        expected: number of results when all are done.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    rows = {task.row for task in tasks}
+    try:
+        with file.open(encoding="utf-8", newline="") as stream:
+            entries = [_entry(line) for line in csv.DictReader(stream) if line["row"] in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is damaged ({error}); write it again from its results") from error
+    main = {row: score for row, _, score in reversed(Summary(tuple(entries), settings, 0, 0).main)}
+    done = [entry for entry in entries if entry.score == main[entry.row] and entry.method != "mean_target"]
+    counted = (entry.units * (len(settings.arc_seeds) if entry.row == ARC and entry.shots else 1) for entry in done)
+    return Summary(tuple(entries), settings, sum(counted), expected, bands=f"as they are in {file.name}")
+
+
+def _entry(line: Mapping[str, str]) -> Entry:
+    words = (line["row"], line["title"], line["score"], line["method"])
+    mean, low, high = (float(line[name]) for name in ("mean", "low", "high"))
+    return Entry(*words, int(line["shots"]), mean, low, high, int(line["units"]))
 
 
 def markdown(summary: Summary) -> str:
@@ -67,10 +100,9 @@ def legend(summary: Summary) -> list[str]:
     """What the numbers mean."""
     s = summary.settings
     return [
-        f"{summary.done} of {summary.expected} results. Means over support sets [95 %, Student's t over them; for ARC "
-        "Bayesian bootstrap over tasks]; **bold** where the band of pretrained weights lies above those of both "
-        "controls. Where real data hold about as many pairs as n (nuclei 30, people 32), the sets coincide and the "
-        "band shows the training's own noise.",
+        f"{summary.done} of {summary.expected} results. Means over support sets [95 %, {summary.bands}]; "
+        "**bold** where the band of pretrained weights lies above those of both controls. Where real data hold about "
+        "as many pairs as n (nuclei 30, people 32), the sets coincide and the band shows the training's own noise.",
         f"Every method: {s.steps} steps of {s.batch_size} clips, {s.size} px, {s.num_frames} frames ({s.transition}), "
         f"at most {s.queries} held-out queries, {s.sampling_steps} sampling steps, no augmentation, precision "
         f"{s.precision}. LoRA rank {s.rank} at rate {s.lr:g}; from scratch at {s.scratch_lr:g}.",

@@ -1,4 +1,4 @@
-"""The list of tasks: generated ones, real data that ship with the package, 60 small ARC training tasks, own folders."""
+"""The tasks of the evidence: generated ones, real data that ship with us, 60 small ARC training tasks, own folders."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vdmfewshot.clips.transition import TransitionName
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.generated import physics
@@ -13,9 +14,10 @@ from vdmfewshot.data.generated.data import GENERATORS, EvidenceDataModule
 from vdmfewshot.data.pairs import PairsDataModule
 from vdmfewshot.data.pose import CocoPoseDataModule
 from vdmfewshot.data.segmentation import MaskFolderDataModule
+from vdmfewshot.data.stack import ListedDataModule
 
 #: the first 60 ids, in order, of ARC-AGI-1 training tasks with at least 3 demonstrations, all of whose grids (test
-#: outputs included) are at most 10 x 10 and keep their input's size; ``tests/evidence/test_tasks.py`` checks that
+#: outputs included) are at most 10 x 10 and keep their input's size; ``tests/data/test_evidence.py`` checks that
 ARC_IDS = (
     *("05269061", "0ca9ddb6", "0d3d703e", "11852cab", "1b60fb0c", "1caeab9d", "1e0a9b12", "1f0c79e5", "1f642eb9"),
     *("1f876c06", "2204b7a8", "22168020", "22233c11", "2281f1f4", "228f6490", "22eb0ac0", "25d8a9c8", "25ff71a9"),
@@ -131,3 +133,48 @@ def choose_tasks(names: Sequence[str]) -> list[Task]:
     listed = [task for task in TASKS.values() if {task.name, task.row, "all"} & set(names)]
     known = {"all", *(name for task in listed for name in (task.name, task.row))}
     return [*listed, *(find_task(name) for name in dict.fromkeys(names) if name not in known)]
+
+
+class EvidenceStackDataModule(ListedDataModule):
+    """Tasks of the evidence by name, one adapter each. Those of different kinds make a fleet or a study, not one stack.
+
+    Args:
+        tasks: names, see ``choose_tasks``; all whose packages are installed if not given.
+        shots: n; all that a task has if not given.
+        support_seed: see ``FewShotDataModule``.
+        num_frames: of the clips.
+        height: of the frames in pixels; equal to the width.
+        width: of the frames in pixels.
+        transition: from input to target.
+        batch_size: clips of a step, for each task.
+        eval_batch_size: queries of a batch on each device, of whichever tasks.
+        seed: of the order of training clips.
+        max_queries: at most this many queries a task.
+    """
+
+    def __init__(
+        self,
+        tasks: list[str] | None = None,
+        shots: int | None = None,
+        support_seed: int = 0,
+        num_frames: int | None = None,
+        height: int = 64,
+        width: int = 64,
+        transition: TransitionName | None = None,
+        batch_size: int = 2,
+        eval_batch_size: int = 8,
+        seed: int | None = None,
+        max_queries: int | None = None,
+    ) -> None:
+        super().__init__(tasks, eval_batch_size)
+        shape: dict[str, Any] = {"num_frames": num_frames, "height": height, "width": width, "transition": transition}
+        support = {"shots": shots, "support_seed": support_seed, "seed": seed, "max_queries": max_queries}
+        self.options = {**shape, **support, "batch_size": batch_size, "eval_batch_size": eval_batch_size}
+
+    def all_ids(self) -> list[str]:
+        """Names of the tasks that can be drawn here, in the order of the table."""
+        return [task.name for task in TASKS.values() if not task.missing]
+
+    def make_task(self, task: str) -> FewShotDataModule:
+        """The task's data module."""
+        return find_task(task).data(**self.options)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter, ImageOps
 
+from vdmfewshot.data.evidence import ARC_IDS, TASKS, choose_tasks
 from vdmfewshot.data.examples import picture_digest
 from vdmfewshot.data.generated import boards, people, physics, pictures, scenes
 from vdmfewshot.data.generated.data import GENERATORS, POOL, QUERIES, EvidenceDataModule, make_pair
 from vdmfewshot.data.pairs import PairsDataModule
-from vdmfewshot.studies.evidence.tasks import ARC_IDS, TASKS, choose_tasks
 
 SIZE = 64
 HERE = [name for name in GENERATORS if name != "depth" or physics.available()]

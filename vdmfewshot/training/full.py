@@ -1,4 +1,4 @@
-"""The second control: no adapter and no pretraining, all weights of the denoiser are trained."""
+"""All weights of the denoiser are trained, for comparison: what an adapter on frozen weights is measured against."""
 
 from __future__ import annotations
 
