@@ -63,6 +63,21 @@ def test_flow_matching_equals_the_stock_scheduler(shift: float) -> None:
     )
 
 
+@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (0.3, 0.9), (0.9, 1.0), (0.0, 0.4)])
+def test_an_expert_draws_from_its_part_of_the_schedule_as_the_whole_does(low: float, high: float) -> None:
+    """The noise levels of a part are those of the whole that fall into it, its lower end included, its upper not."""
+    part, whole = FlowMatching(5.0, sigma_min=low, sigma_max=high), FlowMatching(5.0)
+    u = (torch.arange(100_000, dtype=torch.float64) + 0.5) / 100_000
+    every = whole.timestep(u)
+    inside = every[(every >= 1000 * low) & (every < 1000 * high)]
+    share = (torch.arange(200, dtype=torch.float64) + 0.5) / 200
+    torch.testing.assert_close(part.timestep(share), torch.quantile(inside, share), rtol=0, atol=0.5)
+    ends = part.timestep(torch.tensor([0.0, 1 - 2**-24]))
+    assert ends[0].item() == pytest.approx(1000 * low, abs=1e-3)
+    assert ends[0] >= ends.new_tensor(low * 1000)
+    assert 1000 * high - 0.01 < ends[1] < ends.new_tensor(high * 1000)
+
+
 @pytest.mark.parametrize("shape", [(2, 128, 16, 16), (3, 128, 15, 22), (21, 128, 16, 22)])
 def test_logit_normal_noise_is_shifted_as_the_stock_scheduler_shifts(shape: tuple[int, int, int, int]) -> None:
     """LTX-Video's scheduler at the pipeline's μ, applied to the unshifted logit-normal."""

@@ -1,4 +1,5 @@
 import collections
+import itertools
 import os
 import signal
 import time
@@ -48,6 +49,24 @@ def stream(data, rank=0, world_size=1, batch_size=2):
 def take(loader, count):
     iterator = iter(loader)
     return [next(iterator) for _ in range(count)]
+
+
+def test_one_rank_alone_sees_every_sample(root):
+    data = ready(root)
+    alone = ClipStream(data.support, data.variants, data.augment, data._builder, data.seed, batch_size=2)
+    assert [clip.ordinal for clip in itertools.islice(alone, 6)] == list(range(6))
+
+
+def test_finished_clips_are_kept_up_to_the_limit(root, monkeypatch):
+    data = ready(root, variants=3)
+    clips = stream(data)
+    size = clips.clip(0).frames.nbytes
+    for limit, kept in ((3 * size, 3), (3 * size - 1, 2), (0, 0)):
+        monkeypatch.setattr("vdmfewshot.data.stream.MEMO_BYTES", limit)
+        clips = stream(data)
+        digests = [clips.clip(n).digest for n in range(18)]
+        assert len(clips._memo) == kept
+        assert digests == [clips.clip(n).digest for n in range(18)]
 
 
 def test_every_epoch_is_a_permutation_of_its_own():
