@@ -90,6 +90,25 @@ def test_the_text_encoder_is_needed_once(with_text: Path) -> None:
         prompt_embeds(Checkpoint(str(with_text)), "another text", LENGTH, t5)
 
 
+def test_a_damaged_embedding_is_made_again(with_text: Path, tmp_path: Path) -> None:
+    read = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH, t5)
+    first = {name: tensor.clone() for name, tensor in read.items()}  # what is read is mapped to the file
+    (file,) = (tmp_path / "cache").rglob("*.safetensors")
+    whole = file.read_bytes()
+    for damaged in (b"", whole[:20], whole[:-10]):
+        file.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="is damaged .* the prompt is encoded again"):
+            again = prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH, t5)
+        assert all(torch.equal(first[k], again[k]) for k in first)
+    assert file.read_bytes() == whole
+
+
+def test_a_checkpoint_without_its_tokenizer_is_named(with_text: Path) -> None:
+    shutil.rmtree(with_text / "tokenizer")
+    with pytest.raises(FileNotFoundError, match=r"cannot read tokenizer of .*; download the whole checkpoint with"):
+        prompt_embeds(Checkpoint(str(with_text)), "a mask", LENGTH, t5)
+
+
 def test_a_shipped_embedding_knows_one_prompt(tiny: Path) -> None:
     tensors = prompt_embeds(Checkpoint(str(tiny)), "", LENGTH, t5)
     assert {k: v.shape for k, v in tensors.items()} == dict.fromkeys(tensors, (1, LENGTH, 8))

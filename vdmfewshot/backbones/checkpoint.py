@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import diffusers
 import torch
 from diffusers.utils.constants import HUGGINGFACE_CO_RESOLVE_ENDPOINT as ENDPOINT
+from huggingface_hub import constants, snapshot_download
 from torch import nn
 
 from vdmfewshot.storage.documents import read_object
@@ -66,7 +67,7 @@ class Checkpoint:
     @cached_property
     def local_only(self) -> bool:
         """Whether a hub id can be read from the hub's cache on this machine and nowhere else."""
-        return self.folder is None and not reachable(ENDPOINT)
+        return self.folder is None and (constants.HF_HUB_OFFLINE or not reachable(ENDPOINT))
 
     def digest(self) -> str:
         """Name the files by content, without reading all of them: SHA-256 (16 hex digits) of names, sizes and ends.
@@ -135,6 +136,24 @@ class Checkpoint:
             )
         except OSError as error:
             raise FileNotFoundError(f"cannot read safetensors weights of {part} from {self.path!r}: {error}") from error
+
+    def processor(self, cls: Any, part: str) -> Any:
+        """``cls.from_pretrained`` of a tokenizer or an image processor, which have no weights.
+
+        Raises:
+            FileNotFoundError: if it is not there or cannot be read.
+        """
+        try:
+            place = self.location
+            if self.local_only:  # transformers looks online for files that there need not be
+                place = snapshot_download(place, revision=self.revision, local_files_only=True)
+            return cls.from_pretrained(place, subfolder=part, revision=self.revision)
+        except (OSError, ValueError, KeyError) as error:
+            cause = next(iter(str(error).splitlines()), "")
+            raise FileNotFoundError(
+                f"cannot read {part} of {self.path!r}; download the whole checkpoint with `hf download {self.path}` or "
+                f"name a local folder. Cause: {cause}"
+            ) from error
 
     def scheduler(self, allowed: Sequence[str]) -> Any:
         """The checkpoint's own scheduler.

@@ -115,10 +115,9 @@ class HunyuanVideo15(Backbone):
     def _parts(self) -> dict[str, Any]:
         from transformers import SiglipImageProcessor
 
-        where: dict[str, Any] = {"subfolder": "feature_extractor", "revision": self.checkpoint.revision}
         with silent("diffusers.guiders.guider_utils", "transformers"):  # a class that calls itself experimental
             guider = ClassifierFreeGuidance.from_config(self.checkpoint.config("guider"))
-            extractor = SiglipImageProcessor.from_pretrained(self.checkpoint.location, **where)
+            extractor = self.checkpoint.processor(SiglipImageProcessor, "feature_extractor")
         return {
             **super()._parts(),
             "text_encoder_2": None,

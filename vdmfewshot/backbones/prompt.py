@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -54,11 +56,24 @@ def prompt_embeds(
         empty = {name: torch.empty(1, *shape, device="meta") for name, shape in shapes.items()}
         return {f"{prefix}{name}": tensor for prefix in ("", "negative_") for name, tensor in empty.items()}
     file = _cache_file(checkpoint, prompt, length, encode)
-    if not file.is_file():
+    stored = _read(file)
+    if stored is None:
         encoded = encode(checkpoint, [prompt, ""], length)
         rows = {f"{prefix}{k}": v[i][None] for k, v in encoded.items() for i, prefix in enumerate(["", "negative_"])}
         save_tensors(file, rows, {"prompt": prompt})
-    stored: dict[str, Tensor] = load_file(file)
+        stored = load_file(file)
+    return stored
+
+
+def _read(file: Path) -> dict[str, Tensor] | None:
+    """The tensors of a cache entry; ``None``, with a warning, if it is damaged."""
+    if not file.is_file():
+        return None
+    try:
+        stored: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        warnings.warn(f"{file} is damaged ({error}); the prompt is encoded again", stacklevel=3)
+        return None
     return stored
 
 
@@ -80,11 +95,10 @@ def text_pipeline(
         tokenizers: likewise.
         others: parts that its constructor needs.
     """
-    where: dict[str, Any] = {"revision": checkpoint.revision}
     parts: dict[str, Any] = dict.fromkeys(inspect.signature(cls).parameters) | others
     parts |= {part: checkpoint.model(model, part, torch.bfloat16) for part, model in models.items()}
     for part, tokenizer in tokenizers.items():
-        parts[part] = tokenizer.from_pretrained(checkpoint.location, subfolder=part, **where)
+        parts[part] = checkpoint.processor(tokenizer, part)
     return cls(**parts)
 
 
@@ -113,8 +127,7 @@ def t5_masked(checkpoint: Checkpoint, prompts: Sequence[str], length: int) -> di
 def _t5(checkpoint: Checkpoint, prompts: Sequence[str], length: int, mask_encoder: bool) -> dict[str, Tensor]:
     from transformers import AutoTokenizer, T5EncoderModel  # seconds to import, needed once per prompt
 
-    where: dict[str, Any] = {"revision": checkpoint.revision}
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, subfolder="tokenizer", **where)
+    tokenizer = checkpoint.processor(AutoTokenizer, "tokenizer")
     encoder = checkpoint.model(T5EncoderModel, "text_encoder", torch.bfloat16)
     tokens = tokenizer(
         list(prompts),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from diffusers.utils import is_ftfy_available
@@ -42,8 +41,7 @@ def umt5(checkpoint: Checkpoint, prompts: Sequence[str], length: int) -> dict[st
     """
     from transformers import AutoTokenizer, UMT5EncoderModel  # seconds to import, needed once per prompt
 
-    where: dict[str, Any] = {"revision": checkpoint.revision}
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint.location, subfolder="tokenizer", **where)
+    tokenizer = checkpoint.processor(AutoTokenizer, "tokenizer")
     encoder = checkpoint.model(UMT5EncoderModel, "text_encoder", torch.bfloat16)
     tokens = tokenizer(
         [clean(prompt) for prompt in prompts],

@@ -147,8 +147,7 @@ class Wan(Backbone):
         if layout.clip:
             from transformers import CLIPImageProcessor
 
-            where: dict[str, Any] = {"subfolder": "image_processor", "revision": self.checkpoint.revision}
-            processor = CLIPImageProcessor.from_pretrained(self.checkpoint.location, **where)
+            processor = self.checkpoint.processor(CLIPImageProcessor, "image_processor")
         return {
             **super()._parts(),
             "transformer_2": self.transformer_2,
