@@ -128,9 +128,10 @@ def test_single_degradations_at_96_px(name, change, least):
 
 
 @pytest.mark.slow
-def test_medium_degradation_of_60_tasks_at_400_px():
+@pytest.mark.parametrize(("level", "least"), [("medium", 0.98), ("severe", 0.6)])
+def test_degradation_of_60_tasks_at_400_px(level, least):
     items = arc_items(60, 400, seed=1)
-    assert share_exact(items, 400, lambda y, x, rng: degrade(y, "medium", rng)) >= 0.98
+    assert share_exact(items, 400, lambda y, x, rng: degrade(y, level, rng)) >= least
 
 
 def test_medium_degradation_at_400_px():
