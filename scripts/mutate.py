@@ -74,6 +74,7 @@ def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int]]:
         if part is not None
         for inner in ast.walk(part)
     }
+    skipped |= {id(inner) for node in ast.walk(tree) for part in unobserved(node) for inner in ast.walk(part)}
     for node in ast.walk(tree):
         if id(node) in skipped:
             continue
@@ -87,6 +88,12 @@ def places(tree: ast.Module) -> Iterator[tuple[ast.AST, str, int]]:
             yield node, "operand", 0
 
 
+def unobserved(node: ast.AST) -> Iterator[ast.AST]:
+    """Sizes of caches, and the place in the program that a warning names: no result depends on them."""
+    if isinstance(node, ast.keyword) and node.arg in ("stacklevel", "maxsize"):
+        yield node.value
+
+
 def mutate(node: ast.AST, field: str, index: int) -> None:
     """Make one change in place."""
     if field == "op":
@@ -96,8 +103,10 @@ def mutate(node: ast.AST, field: str, index: int) -> None:
     elif field == "value":
         value = node.value  # type: ignore[attr-defined]
         node.value = not value if isinstance(value, bool) else value + 1  # type: ignore[attr-defined]
-    else:
-        node.op = ast.UAdd() if isinstance(node.op, ast.USub) else ast.Invert()  # type: ignore[attr-defined]
+    elif isinstance(node.op, ast.USub):  # type: ignore[attr-defined]
+        node.op = ast.UAdd()  # type: ignore[attr-defined]
+    else:  # not x becomes not not x
+        node.operand = ast.UnaryOp(ast.Not(), node.operand)  # type: ignore[attr-defined]
 
 
 def mutants(source: str) -> Iterator[tuple[int, str]]:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,24 +57,44 @@ def test_offline_a_present_model_works(tiny: Path, pairs_root: Path, tmp_path: P
     assert cli.trainer.global_step == 1
 
 
-@pytest.fixture
-def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working folder is on a disk that may be read only."""
-    folder = tmp_path / "locked"
+@contextmanager
+def disk(folder: Path, options: str) -> Iterator[Path]:
+    """A small disk of its own."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "ro,size=100k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("mounting a tmpfs is not permitted here")
     try:
-        monkeypatch.chdir(folder)
         yield folder
     finally:
-        os.chdir(tmp_path)
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.fixture
+def locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working folder may be read only."""
+    with disk(tmp_path / "locked", "ro,size=100k") as folder:
+        monkeypatch.chdir(folder)
+        yield folder
+        os.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("kilobytes", [8, 24, 60])
+def test_a_disk_that_fills_up_ends_a_run_with_its_own_status(
+    kilobytes: int, tiny: Path, pairs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with disk(tmp_path / "small", f"size={kilobytes}k") as small, pytest.raises(SystemExit) as stop:
+        shell(["adapt", *options(tiny, small / "runs", pairs_root)])
+    assert stop.value.code == os.EX_IOERR
+    told = capsys.readouterr().err
+    assert "error: disk full: " in told
+    assert "free some space and start again" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.usefixtures("locked")
 def test_a_read_only_working_folder_needs_a_place_elsewhere(
-    tiny: Path, pairs_root: Path, tmp_path: Path, locked: Path, capsys: pytest.CaptureFixture[str]
+    tiny: Path, pairs_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     args = options(tiny, tmp_path / "mes données" / "sor tie", pairs_root)
     cli = run("adapt", *args)

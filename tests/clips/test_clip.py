@@ -56,6 +56,25 @@ def test_a_batch_keeps_order_and_moves_as_one() -> None:
     assert len(batch) == 2
 
 
+def test_a_batch_is_taken_apart_by_task() -> None:
+    clips = [replace(clip("abcd"[i]), task="xyxx"[i], ordinal=i) for i in range(4)]
+    generated, latents = torch.randn(4, 2, 1, 3, 8, 8), torch.randn(4, 2, 1, 4, 2, 2)
+    batch = replace(collate(clips), generated=generated, latents=latents, views=2)
+    parts = batch.by_task()
+    assert list(parts) == ["x", "y"]
+    x = parts["x"]
+    assert [pair.key for pair in x.pairs] == ["a", "c", "d"]
+    assert x.ordinals == (0, 2, 3)
+    assert (x.tasks, x.views, len(x.digests)) == (("x",) * 3, 2, 3)
+    for ours, whole in ((x.frames, batch.frames), (x.generated, batch.generated), (x.latents, batch.latents)):
+        assert ours is not None
+        assert whole is not None
+        assert torch.equal(ours, whole[[0, 2, 3]])
+    plain = collate(clips).by_task()["y"]
+    assert plain.generated is None
+    assert plain.latents is None
+
+
 def test_digests_tell_frames_apart() -> None:
     changed = clip().frames.clone()
     changed[1, 0, 0, 0] += 1 / 255

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from vdmfewshot.lora.stacking import Stack
+from vdmfewshot.lora.stacking import Stack, StackedDropout
 
 
 def lora_model(seed: int, d_in: int, d_out: int, rank: int, alpha: float) -> nn.Module:
@@ -54,6 +56,20 @@ def test_a_stack_is_a_loop_over_samples(
             torch.testing.assert_close(
                 ours[index], torch.zeros_like(ours[index]) if own is None else own, rtol=1e-5, atol=1e-4
             )
+
+
+def test_dropout_keeps_the_mean_and_draws_for_each_task_from_its_own_generator() -> None:
+    def masked(seeds: list[int]) -> torch.Tensor:
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        layer = StackedDropout(0.25, SimpleNamespace(count=2, generators=generators))
+        return layer.train()(torch.full((4, 5000), 3.0))
+
+    found = masked([0, 1])
+    assert sorted(set(found.flatten().tolist())) == [0, 4], "3 / (1 - 0.25)"
+    assert found.mean().item() == pytest.approx(3, abs=0.05)
+    assert torch.equal(masked([0, 7])[:2], found[:2])
+    assert not torch.equal(masked([0, 7])[2:], found[2:])
+    assert torch.equal(StackedDropout(0.25, SimpleNamespace()).eval()(found), found)
 
 
 def test_a_batch_that_was_not_announced_is_refused() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from vdmfewshot.metrics import intervals
 from vdmfewshot.metrics.base import Interval
-from vdmfewshot.metrics.intervals import bootstrap, student, student_quantile, widened, wilson
+from vdmfewshot.metrics.intervals import bootstrap, effective_number, student, student_quantile, widened, wilson
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,18 @@ def test_undefined_scores_are_left_out():
     low, high = (getattr(widened(np.array([math.nan, 0.5, 0.5]), 10**9, 0.5, rng), end) for end in ("low", "high"))
     assert (low, high) == pytest.approx((0.5, 0.5), abs=1e-6)
     assert math.isnan(widened(np.array([math.nan]), 9, math.nan, rng).low)
+
+
+def test_one_value_is_enough_to_widen():
+    interval = widened(np.array([0.5]), 9, 0.5, np.random.default_rng(0))
+    assert 0 < interval.low <= 0.5 <= interval.high < 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "number"), [((1, 1, 1), 3), ((0.1, 0.1, 0.1), 3), ((1, 1, 2), 16 / 6), ((9, 0, 0), 1), ((0, 0), 2)]
+)
+def test_few_samples_that_are_much_larger_count_as_few(sizes, number):
+    assert effective_number(np.array(sizes, float)) == pytest.approx(number)
 
 
 def test_one_sample_gives_no_interval():

@@ -75,6 +75,25 @@ def test_person_not_detected_costs_recall_as_in_coco(tmp_path):
     assert {name: scores[name] for name in expected} == pytest.approx(expected, abs=1e-9)
 
 
+def test_hidden_joints_are_joints_to_be_found():
+    """Visibility 1: labelled, not seen."""
+    metric, rng = PoseMetric(), np.random.default_rng(0)
+    targets = [np.c_[rng.uniform(0, 50, (17, 2)), np.ones(17)] for _ in range(2)]
+    found = [metric.measure([Decoded(target, 0.5)], pair(f"p{i}", target)) for i, target in enumerate(targets)]
+    lost = metric.measure([], pair("p1", targets[1]))
+    assert score(metric, found)["ap"] == 1
+    assert score(metric, [found[0], lost])["ap"] < 0.6
+
+
+def test_sizes_are_labelled_joints_and_persons_with_any():
+    metric = PoseMetric(num_joints=4, sigmas=(0.05,) * 4)
+    targets = [np.array([[5.0, 5, v] for v in visible]) for visible in ((2, 1, 0, 0), (2, 2, 2, 0), (0, 0, 0, 0))]
+    records = [metric.measure([], pair(f"p{i}", target)) for i, target in enumerate(targets)]
+    sizes = metric.sizes(np.array([metric.statistics(record) for record in records]))
+    assert sizes["pck@0.1"].tolist() == [2, 3, 0]
+    assert sizes["oks"].tolist() == [1, 1, 0]
+
+
 def test_lost_result_counts_as_a_confident_error():
     # A person not detected would have *raised* AP here: its bad pose ranks first.
     metric = PoseMetric()

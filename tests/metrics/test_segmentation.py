@@ -114,8 +114,12 @@ def test_illegal_truth_is_refused_by_name():
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="num_classes must be 2"):
         SegmentationMetric(1)
-    with pytest.raises(ValueError, match="boundary_tolerance"):
-        SegmentationMetric(boundary_tolerance=0)
+    with pytest.raises(ValueError, match=r"num_classes must be 2 \.\.\. 255"):
+        SegmentationMetric(256)
+    assert SegmentationMetric(255).num_classes == 255
+    for wrong in (0, 1):
+        with pytest.raises(ValueError, match="boundary_tolerance"):
+            SegmentationMetric(boundary_tolerance=wrong)
 
 
 def brute_boundary_f(predicted, truth, tolerance):
@@ -140,3 +144,6 @@ def test_boundary_f_falls_with_distance():
     assert values == sorted(values, reverse=True)
     assert values[0] == 1.0
     assert values[-1] < 0.4
+    corners = np.zeros((2, 80, 80), bool)
+    corners[0, :9, :9] = corners[1, -9:, -9:] = True
+    assert boundary_f(corners[0], corners[1], 2) == 0, "no contour point is near another"
