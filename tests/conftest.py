@@ -15,6 +15,8 @@ from PIL import Image
 
 from tests.tiny import tiny_checkpoint
 
+CHECKOUT = Path(__file__).parents[1]
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
@@ -22,6 +24,15 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _checkout_stays_as_it_was() -> Iterator[None]:
+    """A test writes into folders of its own: what it leaves beside the package is somebody's surprise."""
+    before = set(os.listdir(CHECKOUT))
+    yield
+    left = {name for name in set(os.listdir(CHECKOUT)) - before if not name.startswith(".")}
+    assert not left, f"the test has left {', '.join(sorted(left))} in the checkout"
 
 
 @pytest.fixture(scope="session")

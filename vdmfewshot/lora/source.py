@@ -79,4 +79,6 @@ def carried_config(file: Path) -> dict[str, Any]:
         carried = parse_json(header.get("lora_adapter_metadata", "{}"))
     except (SafetensorError, ValueError) as error:
         raise DamagedFileError(f"{file} is not a readable safetensors file: {error}; {REMEDY}") from error
+    if not isinstance(carried, dict):
+        raise DamagedFileError(f"the header of {file} holds no configuration but {type(carried).__name__}; {REMEDY}")
     return {key.partition(".")[2]: value for key, value in carried.items()}
