@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -14,12 +15,14 @@ from typing import Any, ClassVar
 
 import diffusers
 import torch
+from diffusers.utils import logging as diffusers_logging
 from diffusers.utils.constants import HUGGINGFACE_CO_RESOLVE_ENDPOINT as ENDPOINT
 from huggingface_hub import constants, snapshot_download
 from torch import nn
+from transformers.utils import logging as transformers_logging
 
 from vdmfewshot.storage.documents import read_object
-from vdmfewshot.storage.hub import reachable
+from vdmfewshot.storage.hub import bars_for_people, reachable
 
 #: name of the model that ships with this package
 EMBEDDED = "embedded"
@@ -126,14 +129,15 @@ class Checkpoint:
             FileNotFoundError: if there are no safetensors weights to read.
         """
         try:
-            return cls.from_pretrained(
-                self.location,
-                subfolder=part,
-                revision=self.revision,
-                torch_dtype=dtype,
-                use_safetensors=True,
-                local_files_only=self.local_only,
-            )
+            with no_bar_a_model():
+                return cls.from_pretrained(
+                    self.location,
+                    subfolder=part,
+                    revision=self.revision,
+                    torch_dtype=dtype,
+                    use_safetensors=True,
+                    local_files_only=self.local_only,
+                )
         except OSError as error:
             raise FileNotFoundError(f"cannot read safetensors weights of {part} from {self.path!r}: {error}") from error
 
@@ -169,6 +173,30 @@ class Checkpoint:
         if name not in allowed:
             raise ValueError(f"scheduler must be one of {', '.join(allowed)}, got {name!r} in {self.path!r}")
         return getattr(diffusers, name).from_config(config)
+
+
+@contextmanager
+def no_bar_a_model() -> Iterator[None]:
+    """Within, diffusers and transformers draw no bar for each model that they read; downloads keep theirs.
+
+    Their switches are those of the process, and transformers' is that of downloads, too: all are put back.
+    """
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    ours = [library for library in (diffusers_logging, transformers_logging) if library.is_progress_bar_enabled()]
+    downloads = not are_progress_bars_disabled()
+    for library in ours:
+        library.disable_progress_bar()
+    if downloads:
+        enable_progress_bars()
+    try:
+        with bars_for_people():
+            yield
+    finally:
+        for library in ours:
+            library.enable_progress_bar()
+        if not downloads:
+            disable_progress_bars()
 
 
 class ModelConfig(diffusers.ConfigMixin):  # type: ignore[misc]
