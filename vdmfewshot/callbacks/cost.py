@@ -17,6 +17,7 @@ from rich.console import Console
 from vdmfewshot.budget.cost import Cost
 from vdmfewshot.budget.memory import MemoryArgs, Plan, decide, free_bytes
 from vdmfewshot.callbacks.evaluation import run_folder
+from vdmfewshot.data.survey import speaks
 from vdmfewshot.metrics.records import write_atomically
 from vdmfewshot.training.estimate import estimate
 from vdmfewshot.training.module import FewShotModule
@@ -65,7 +66,7 @@ class CostReport(Callback):
         backbone.memory = self._plan.memory
         self._resident = peak_bytes(device)
         self._note(cost, pl_module, trainer.accumulate_grad_batches)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and speaks():
             clips = describe_clips(data.clip_shape, data.transition, pl_module)
             Console().print(f"{clips}\n{self._summary(cost, stage == 'fit')}", highlight=False)
 
@@ -139,10 +140,9 @@ class CostReport(Callback):
         for logger in trainer.loggers:
             logger.log_metrics({f"cost/{k}": v for k, v in self.values.items()}, step=trainer.global_step)
         if trainer.is_global_zero:
-            Console().print(
-                f"Measured: {seconds:.3g} s a step, {peak / 1e9:.2f} GB; predicted {self._plan.process / 1e9:.2f} GB",
-                highlight=False,
-            )
+            predicted = f"predicted {self._plan.process / 1e9:.2f} GB"
+            if speaks():
+                Console().print(f"Measured: {seconds:.3g} s a step, {peak / 1e9:.2f} GB; {predicted}", highlight=False)
             report = {**self.values, "memory": asdict(self._plan.memory), "reason": self._plan.reason}
             write_atomically(folder / "cost.json", json.dumps(report, indent=2) + "\n")
 

@@ -19,9 +19,8 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from vdmfewshot.callbacks.config import SaveRunConfig
 from vdmfewshot.callbacks.default import DEFAULT
 from vdmfewshot.callbacks.evaluation import run_folder
-from vdmfewshot.callbacks.export import AdapterExport
 from vdmfewshot.callbacks.loggers import ResilientWandbLogger
-from vdmfewshot.cli import front
+from vdmfewshot.cli import front, switches
 from vdmfewshot.cli.allowlist import read_safely
 from vdmfewshot.cli.guarded import GuardedCLI
 from vdmfewshot.cli.results import interrupted, results
@@ -31,6 +30,7 @@ from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.arc_folds import FOLDS, ArcFold, ArcFoldsDataModule
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
+from vdmfewshot.data.survey import log
 from vdmfewshot.defaults import TRAINER
 from vdmfewshot.training.module import UNTRAINED, FewShotModule
 from vdmfewshot.training.refusals import require_clip, require_hardware, require_steps
@@ -82,6 +82,7 @@ class FewShotCLI(GuardedCLI):
         """Add the run's name and set what differs from Lightning's defaults."""
         parser.add_argument("--name", type=str | None, help="Folder under runs/; default: name of the last config file")
         parser.add_argument("--export", type=Literal["comfyui"] | None, help="Save the adapter for ComfyUI, too")
+        parser.add_argument("--quiet", type=bool, default=False, help="Say nothing but warnings and results; no bar")
         super().add_arguments_to_parser(parser)
         parser.set_defaults(DEFAULTS)
 
@@ -116,9 +117,10 @@ class FewShotCLI(GuardedCLI):
         self._fold_data()
         self._stack_model()
         self._choose_precision()
-        self._drop_switched_off()
+        switches.silence(self._sub)
+        switches.drop_switched_off(self._sub)
+        switches.add_export(self._sub)
         self._add_csv_logger()
-        self._add_export()
 
     def instantiate_classes(self) -> None:
         """Build everything; files of W&B go to the run's folder, which is known now."""
@@ -205,13 +207,6 @@ class FewShotCLI(GuardedCLI):
         if trainer.precision is None and trainer.plugins is None:
             trainer.precision = native_precision(str(trainer.accelerator))
 
-    def _drop_switched_off(self) -> None:
-        """``enable_progress_bar: false`` and ``enable_checkpointing: false`` contradict our default callbacks."""
-        trainer = self._sub.trainer
-        switches = {"Progress": trainer.enable_progress_bar, "ModelCheckpoint": trainer.enable_checkpointing}
-        off = [name for name, on in switches.items() if on is False]
-        trainer.callbacks = [c for c in trainer.callbacks or [] if c.class_path.rpartition(".")[2] not in off]
-
     def _add_csv_logger(self) -> None:
         """Metrics always go to runs/<name>/version_<k>/metrics.csv, whatever other loggers there are."""
         trainer = self._sub.trainer
@@ -231,16 +226,6 @@ class FewShotCLI(GuardedCLI):
             ),
         )
         trainer.logger = [csv, *(logger for logger in others if logger not in (None, True))]
-
-    def _add_export(self) -> None:
-        """``--export comfyui`` is an argument of the callback that saves the adapter."""
-        if self._sub.export is None:
-            return
-        savers = [c for c in self._sub.trainer.callbacks or [] if c.class_path.endswith(AdapterExport.__name__)]
-        if not savers:
-            raise ValueError(f"--export {self._sub.export} needs the callback {AdapterExport.__name__}, which is off")
-        for saver in savers:
-            saver.init_args[self._sub.export] = True
 
     def _name(self) -> str:
         if self._sub.name:
@@ -283,15 +268,19 @@ adapt, fit, validate, test, predict = (
 
 def make_cli(args: ArgsType, kind: type[CLI]) -> CLI:
     """Parse a command line and do what it says, or what a subclass of ``FewShotCLI`` makes of it."""
-    return kind(
-        LightningModule,
-        LightningDataModule,
-        subclass_mode_model=True,
-        subclass_mode_data=True,
-        trainer_class=FewShotTrainer,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        save_config_callback=SaveRunConfig,
-        parser_kwargs={"prog": "vdmfewshot", "formatter_class": HelpFormatter},
-        args=args,
-    )
+    level = log.level
+    try:
+        return kind(
+            LightningModule,
+            LightningDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            trainer_class=FewShotTrainer,
+            seed_everything_default=0,
+            auto_configure_optimizers=False,
+            save_config_callback=SaveRunConfig,
+            parser_kwargs={"prog": "vdmfewshot", "formatter_class": HelpFormatter},
+            args=args,
+        )
+    finally:
+        log.setLevel(level)  # of ``--quiet``

@@ -139,9 +139,10 @@ def _classes(options: dict[str, Option], name: str) -> list[str]:
 
 def _announce(verb: Verb, words: Sequence[str], settings: Settings) -> None:
     """Say what begins: on standard error, so that a printed configuration stays a configuration."""
-    if "--print_config" in " ".join(words) or int(os.environ.get("LOCAL_RANK", "0")):
-        return
     values = settings.values
+    silent = str(values.get("quiet")).lower() == "true"
+    if silent or "--print_config" in " ".join(words) or int(os.environ.get("LOCAL_RANK", "0")):
+        return
     if str(values.get("report_only")).lower() == "true":  # without the libraries, unless it says so itself
         return
     data = settings.classes.get("data", "").removesuffix("DataModule")

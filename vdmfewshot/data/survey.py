@@ -115,6 +115,11 @@ def say(line: str) -> None:
     log.info(line)
 
 
+def speaks() -> bool:
+    """Whether people want such lines, and others that are not about results: not with ``--quiet``."""
+    return log.isEnabledFor(logging.INFO)
+
+
 def _some(places: Sequence[str]) -> str:
     return ", ".join(places[:NAMED]) + (f" and {len(places) - NAMED} more" if len(places) > NAMED else "")
 
