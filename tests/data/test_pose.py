@@ -7,7 +7,8 @@ from tests.data.coco_files import NAMES, SIZE, people, pose, write
 from tests.data.folders import picture, save
 from vdmfewshot.data.examples import DataError
 from vdmfewshot.data.joints import mirrored_joints
-from vdmfewshot.data.pose import CocoPoseDataModule, Window
+from vdmfewshot.data.persons import Window
+from vdmfewshot.data.pose import CocoPoseDataModule
 
 
 def test_crops_show_the_person_and_joints_move_with_it(tmp_path):
@@ -105,7 +106,7 @@ def test_padding_below_the_box_is_refused():
         CocoPoseDataModule("/nowhere", "/nowhere", padding=0.9)
 
 
-def test_other_skeletons_need_sigmas(tmp_path):
+def test_other_skeletons_have_one_constant_for_all_joints(tmp_path):
     content = people(tmp_path)
     content["categories"][0]["keypoints"] = ["tail", "left_paw", "right_paw"]
     for annotation in content["annotations"]:
@@ -114,8 +115,7 @@ def test_other_skeletons_need_sigmas(tmp_path):
         annotation["keypoints"][:2] = [10, 10]
     data = pose(write(tmp_path, content))
     assert data.support[0].target.shape == (3, 3)
-    with pytest.raises(ValueError, match="sigmas must be given for 3 joints"):
-        data.make_metric()
+    assert data.make_metric().sigmas == (1 / 3,) * 3
     assert pose(tmp_path, sigmas=[0.05] * 3).make_metric().num_joints == 3
 
 

@@ -167,3 +167,39 @@ def test_illegal_arguments_and_truth():
         PoseMetric(num_joints=5)
     with pytest.raises(ValueError, match=r"p-1: target must be \(17, 3\)"):
         PoseMetric().measure([], pair("p-1", np.zeros((5, 3))))
+
+
+def test_people_of_one_picture_are_scored_together_as_coco_does(tmp_path):
+    """Pictures of three crops, each of which shows the next person's joints: COCO matches them, alone all are wrong."""
+    rng = np.random.default_rng(8)
+    made = [people(rng, i) for i in range(120)]
+    samples = [(person, made[3 * (i // 3) + (i + 1) % 3][1]) for i, (person, _) in enumerate(made)]
+    alone = [pair(f"p{i}", p.target, area=p.meta["area"]) for i, (p, _) in enumerate(samples)]
+    rows = []
+    for i, (person, (_, attempts)) in enumerate(zip(alone, samples, strict=True)):
+        meta = {**person.meta, "image": f"picture {i // 3}", "offset": [5.0, 7.0]}
+        rows.append(PoseMetric().measure(attempts, pair(person.key, person.target, **meta)))
+    images = [{"id": i} for i in range(1, 41)]
+    truth, results = [], []
+    for i, (person, attempts) in enumerate(samples):
+        shift = np.array([5.0, 7.0, 0.0])
+        target = np.where(person.target[:, 2:] > 0, person.target + shift, 0)
+        ids = {"image_id": 1 + i // 3, "category_id": 1}
+        joints = {"keypoints": target.ravel().tolist(), "num_keypoints": int((target[:, 2] > 0).sum())}
+        truth.append({"id": i + 1, **ids, "iscrowd": 0, "area": person.meta["area"], "bbox": [0, 0, 1, 1], **joints})
+        results += [{**ids, "keypoints": (a.label + shift).ravel().tolist(), "score": a.confidence} for a in attempts]
+    (tmp_path / "truth.json").write_text(
+        json.dumps({"images": images, "annotations": truth, "categories": [{"id": 1, "name": "person"}]})
+    )
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO(str(tmp_path / "truth.json"))
+        evaluation = COCOeval(coco, coco.loadRes(str(tmp_path / "results.json")), "keypoints")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    scores, stats = score(PoseMetric(), rows), evaluation.stats
+    assert scores["ap"] == pytest.approx(stats[0], abs=1e-9)
+    assert scores["ar"] == pytest.approx(stats[5], abs=1e-9)
+    single = score(PoseMetric(), [PoseMetric().measure(a, p) for p, (_, a) in zip(alone, samples, strict=True)])
+    assert scores["ap"] > 0.05 > single["ap"], "the pictures matter"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ class Predictions(Callback):
     """Saves predictions to ``<run>/predictions``.
 
     Images, masks and label maps become PNG files; grids and keypoints are in ``predictions.jsonl``, with the confidence
-    of every attempt (0, and a ``failure``, for one that holds NaN) and the path of the input. They are named like the
+    of every attempt (0, and a ``failure``, for one that holds NaN) and the path of the input; joints are in pixels of
+    the whole picture. They are named like the
     input; ``<name>.frame.png`` is the raw last frame, before decoding. Where attempts are voted on (ARC), ``answers``
     are the most voted grids with their votes, as many as the benchmark allows; ``<name>.png`` shows the first,
     ``<name>.answer2.png`` the second. Files of a stack of tasks are in a folder per task; passes over one picture are
@@ -103,7 +105,10 @@ def save_query(
         if frame is not None:
             save_png(folder / f"{stem}.frame{i if i > 1 else ''}.png", frame.round().astype(np.uint8))
     source = {"source": pair.meta["source"]} if "source" in pair.meta else {}
-    read = [None if frame is None else reader(frame, pair) for reader, frame in zip(readers, frames, strict=True)]
+    read = [
+        None if frame is None else moved(reader(frame, pair), pair)
+        for reader, frame in zip(readers, frames, strict=True)
+    ]
     decoded = [answer for answer in read if answer is not None]
     if count_passes(data) > 1:
         read = [*joiner(data)(decoded)] or [None]
@@ -111,6 +116,14 @@ def save_query(
     row = {"key": pair.key, **source, "attempts": attempts}
     voted: Callable[[Sequence[Decoded[Any]]], list[tuple[NDArray[Any], int]]] | None = getattr(data, "voted", None)
     return row | ({"answers": save_answers(folder, stem, voted(decoded))} if voted else {})
+
+
+def moved(decoded: Decoded[Any], pair: Pair) -> Decoded[Any]:
+    """Joints of a cut-out in pixels of the whole picture; anything else as it is."""
+    offset, label = pair.meta.get("offset"), decoded.label
+    if offset is None or not isinstance(label, np.ndarray) or label.ndim != 2 or label.shape[1] != 3:
+        return decoded
+    return replace(decoded, label=label + np.array([*offset, 0.0]) * (label[:, 2:] > 0))
 
 
 def save_answers(folder: Path, stem: str, voted: Sequence[tuple[NDArray[Any], int]]) -> list[dict[str, Any]]:

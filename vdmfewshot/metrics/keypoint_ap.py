@@ -37,16 +37,18 @@ class Instance:
         predicted: (J, 2) x, y in pixels, NaN for a joint that was not found.
         area: of the person in square pixels, the scale of OKS.
         score: of the prediction, which ranks it among the others; NaN for a person not detected.
+        image: number of the picture that shows the person; NaN if it is alone in its picture.
     """
 
     truth: NDArray[np.float64]
     predicted: NDArray[np.float64]
     area: float
     score: float
+    image: float = math.nan
 
 
 def keypoint_ap(instances: list[Instance], sigmas: tuple[float, ...]) -> dict[str, float]:
-    """AP, AP50, AP75 and AR over OKS thresholds 0.50 … 0.95, all areas, one person per image.
+    """AP, AP50, AP75 and AR over OKS thresholds 0.50 … 0.95, all areas.
 
     COCO splits its keypoint results by area into medium and large only, but ``AP`` itself has no lower bound: small
     crops count. Every person must have a labelled joint; returns NaN when there is nobody.
@@ -57,12 +59,12 @@ def keypoint_ap(instances: list[Instance], sigmas: tuple[float, ...]) -> dict[st
 def keypoint_ap_intervals(
     instances: list[Instance], sigmas: tuple[float, ...], *, resamples: int = AP_RESAMPLES, seed: int = 0
 ) -> dict[str, Interval]:
-    """Bootstrap over persons, with half an imaginary person at the end of the range (see ``widened``).
+    """Bootstrap over pictures, with half an imaginary one at the end of the range (see ``widened``).
 
-    Matching is done once, only the accumulation is repeated; it takes whole persons, so that these are drawn with
-    replacement. Returns (NaN, NaN) for fewer than two persons.
+    Matching is done once, only the accumulation is repeated; it takes whole pictures, so that these are drawn with
+    replacement. Returns (NaN, NaN) for fewer than two of them.
     """
-    if len(instances) < FEWEST:
+    if len(set(pictures_of(instances))) < FEWEST:
         return dict.fromkeys(_summary(None), UNKNOWN)
     evaluation = _evaluate(instances, sigmas)
     matched, scores = list(evaluation.evalImgs), _summary(evaluation)
@@ -79,15 +81,24 @@ def keypoint_ap_intervals(
 
 def _evaluate(instances: list[Instance], sigmas: tuple[float, ...]) -> Any:
     """A ``COCOeval`` that has matched and accumulated."""
-    truth = [_truth_annotation(i, instance) for i, instance in enumerate(instances, start=1)]
-    found = [_found_annotation(i, p) for i, p in enumerate(instances, start=1) if not math.isnan(p.score)]
+    pictures = pictures_of(instances)
+    numbered = list(enumerate(zip(pictures, instances, strict=True), start=1))
+    truth = [_truth_annotation(i, picture, person) for i, (picture, person) in numbered]
+    found = [_found_annotation(i, picture, p) for i, (picture, p) in numbered if not math.isnan(p.score)]
     with _silence():
-        evaluation = COCOeval(_coco(len(instances), truth), _coco(len(instances), found), "keypoints")
+        evaluation = COCOeval(_coco(max(pictures), truth), _coco(max(pictures), found), "keypoints")
         evaluation.params.kpt_oks_sigmas = np.array(sigmas)
         evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, 1e10]], ["all"]
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation
+
+
+def pictures_of(instances: list[Instance]) -> list[int]:
+    """1, 2, …: the picture of each person."""
+    numbers: dict[float | str, int] = {}
+    names = [f"alone {i}" if math.isnan(person.image) else person.image for i, person in enumerate(instances)]
+    return [numbers.setdefault(name, len(numbers) + 1) for name in names]
 
 
 def _coco(num_images: int, annotations: list[dict[str, Any]]) -> Any:
@@ -98,11 +109,11 @@ def _coco(num_images: int, annotations: list[dict[str, Any]]) -> Any:
     return coco
 
 
-def _truth_annotation(identity: int, person: Instance) -> dict[str, Any]:
+def _truth_annotation(identity: int, picture: int, person: Instance) -> dict[str, Any]:
     labelled = person.truth[:, 2:] > 0
     return {
         "id": identity,
-        "image_id": identity,
+        "image_id": picture,
         "category_id": 1,
         "iscrowd": 0,
         "area": person.area,
@@ -112,11 +123,11 @@ def _truth_annotation(identity: int, person: Instance) -> dict[str, Any]:
     }
 
 
-def _found_annotation(identity: int, person: Instance) -> dict[str, Any]:
+def _found_annotation(identity: int, picture: int, person: Instance) -> dict[str, Any]:
     points = np.nan_to_num(person.predicted, nan=NOWHERE)
     return {
         "id": identity,
-        "image_id": identity,
+        "image_id": picture,
         "category_id": 1,
         "iscrowd": 0,
         "score": person.score,

@@ -13,6 +13,7 @@ from torchmetrics.utilities import dim_zero_cat
 
 from vdmfewshot.clips.clip import Pair
 from vdmfewshot.codecs.base import Decoded
+from vdmfewshot.metrics.arc import task_number
 from vdmfewshot.metrics.base import Interval
 from vdmfewshot.metrics.keypoint_ap import COCO_SIGMAS, Instance, keypoint_ap, keypoint_ap_intervals
 from vdmfewshot.metrics.sums import SumMetric, divide
@@ -22,13 +23,15 @@ PCK_FRACTIONS = (0.05, 0.1, 0.2)
 
 
 class PoseMetric(SumMetric):
-    """Keypoints of one person per image (top-down crops with ground-truth boxes), in source pixels.
+    """Keypoints of one person at a time (top-down crops with ground-truth boxes), in source pixels.
 
     - ``pck@t``: correct joints / labelled joints over the data set. A joint is correct within t times the longest side
       of the person: of ``pair.meta["bbox"]`` (x, y, width, height) if given, else of the box of the labelled joints.
     - ``oks``: mean object keypoint similarity (cocodataset.org/#keypoints-eval) over persons. The scale is
       ``pair.meta["area"]`` (segment area) if given, else the area of the box above.
-    - ``ap``, ``ap50``, ``ap75``, ``ar``: COCO, all areas, through pycocotools; the confidence ranks the persons.
+    - ``ap``, ``ap50``, ``ap75``, ``ar``: COCO, all areas, through pycocotools; the confidence ranks the persons. Those
+      with the same ``pair.meta["image"]`` are of one picture, in which ``pair.meta["offset"]`` places the crop (x, y):
+      what is found of one of them may be matched with another, as COCO does. Without it everybody is alone.
 
     Joints with visibility 0 in the truth do not count; persons without a labelled joint are ignored. A joint not found
     (third column 0, or NaN) is wrong. Of K attempts the first one is scored. One without any joint or of confidence 0
@@ -45,7 +48,7 @@ class PoseMetric(SumMetric):
 
     higher_is_better = True
     main = "pck@0.1"
-    #: per person [truth 3 J, prediction 2 J, area, score], flattened, because AP is no function of sums
+    #: per person [truth 3 J, prediction 2 J, area, score, image], flattened, because AP is no function of sums
     rows: list[Tensor]
 
     def __init__(self, num_joints: int = 17, sigmas: Sequence[float] = COCO_SIGMAS) -> None:
@@ -79,6 +82,8 @@ class PoseMetric(SumMetric):
             "oks": oks(distances * side, area, np.array(self.sigmas)[truth[:, 2] > 0]) if len(distances) else 0.0,
             "side": side,
             "area": area,
+            "image": None if pair.meta.get("image") is None else task_number(str(pair.meta["image"])),
+            "offset": [float(value) for value in pair.meta.get("offset", (0.0, 0.0))],
             "score": confidence if np.isfinite(points).any() else None,
             "missing": joints is None,
             "failure": "no prediction" if joints is None else None if np.isfinite(points).any() else "no joint found",
@@ -122,19 +127,18 @@ class PoseMetric(SumMetric):
 
     def _row(self, record: Mapping[str, Any]) -> NDArray[np.float64]:
         score = np.inf if record["missing"] else record["score"]
-        row = [*record["keypoints_true"], *record["keypoints"], record["area"], score]
-        return np.array(row, dtype=np.float64)
+        offset = np.array(record.get("offset", (0.0, 0.0)))
+        truth = np.array(record["keypoints_true"], dtype=np.float64).reshape(-1, 3) + np.append(offset, 0.0)
+        found = np.array(record["keypoints"], dtype=np.float64).reshape(-1, 2) + offset
+        return np.array([*truth.ravel(), *found.ravel(), record["area"], score, record.get("image")], dtype=np.float64)
 
     def _instances(self, flat: NDArray[np.float64]) -> list[Instance]:
         """Flat rows → persons to be found, in an order that does not depend on ranks: AP breaks ties by order."""
         j = self.num_joints
-        rows = flat.reshape(-1, 5 * j + 2)
+        rows = flat.reshape(-1, 5 * j + 3)
         rows = rows[(rows[:, 2 : 3 * j : 3] > 0).any(axis=1)]
         rows = rows[np.lexsort(np.nan_to_num(rows, nan=-1.0).T)]
-        return [
-            Instance(row[: 3 * j].reshape(j, 3), row[3 * j : 5 * j].reshape(j, 2), area=row[-2], score=row[-1])
-            for row in rows
-        ]
+        return [Instance(row[: 3 * j].reshape(j, 3), row[3 * j : 5 * j].reshape(j, 2), *row[-3:]) for row in rows]
 
 
 def oks(distances: NDArray[np.float64], area: float, sigmas: NDArray[np.float64]) -> float:

@@ -29,7 +29,7 @@ def read_coco(root: Path, files: list[Path]) -> Export:
         names = {canonical(category.get("id")): str(category.get("name")) for category in coco.categories}
         export.names += [name for name in names.values() if name not in export.names]
         export.left_out += coco.left_out
-        near, part = file.parent if file.parent != root else None, _part(file, root)
+        near, part = file.parent if file.parent != root else None, part_of(file, root)
         by_image: dict[int | str, list[Thing]] = {}
         for annotation in coco.annotations:
             label = names.get(canonical(annotation.get("category_id")), "")
@@ -51,7 +51,7 @@ def choose_files(files: Mapping[Path, Any]) -> list[Path]:
     return [file for file in labelled if "instances" in file.name] or labelled
 
 
-def _part(file: Path, root: Path) -> str:
+def part_of(file: Path, root: Path) -> str:
     """Part of the split that a file's folder or name says."""
     words = {*file.relative_to(root).parts[:-1], *file.stem.replace("-", "_").split("_")}
     return next((part for part, usual in PARTS.items() if any(word.startswith(usual) for word in words)), "")

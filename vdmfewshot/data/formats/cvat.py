@@ -38,7 +38,7 @@ def read_cvat(root: Path) -> Export:
         for item in element.iterfind("image"):
             try:
                 part = SUBSETS.get(item.get("subset", "").lower(), "")
-                picture, size = pictures.find(item.get("name", ""), part=part), _size(item)
+                picture, size = pictures.find(item.get("name", ""), part=part), size_of(item)
             except ValueError as error:
                 export.problems.append(f"{file}: {error}")
                 continue
@@ -47,7 +47,8 @@ def read_cvat(root: Path) -> Export:
     return export
 
 
-def _size(item: Element) -> Size | None:
+def size_of(item: Element) -> Size | None:
+    """(height, width) of a picture, if it is stated."""
     if item.get("width") is None or item.get("height") is None:
         return None
     return int(as_number(item.get("height"), "height")), int(as_number(item.get("width"), "width"))
@@ -59,7 +60,7 @@ def _things(item: Element, export: Export) -> Iterator[Thing]:
             continue
         place = f"{item.get('name')}: {shape.tag} {index}"
         try:
-            yield _thing(shape, place, _size(item))
+            yield _thing(shape, place, size_of(item))
         except ValueError as error:
             export.left_out.append(LeftOut(place, str(error)))
 

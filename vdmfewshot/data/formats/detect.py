@@ -53,7 +53,7 @@ def read_export(root: Path, kind: Format) -> Export:
         "labelme": read_labelme,
         "cvat": read_cvat,
         "labelstudio": read_labelstudio,
-        "coco": lambda folder: read_coco(folder, _coco_files(folder)),
+        "coco": lambda folder: read_coco(folder, coco_files(folder)),
     }
     export = readers[kind](root)
     if not export.pictures and not export.problems:
@@ -77,7 +77,7 @@ def _contents(root: Path) -> list[Any]:
     return contents
 
 
-def _coco_files(root: Path) -> list[Path]:
+def coco_files(root: Path) -> list[Path]:
     """COCO files of a folder; those that cannot be read are kept, so that they are named."""
     files: dict[Path, Any] = {}
     broken = []

@@ -30,7 +30,7 @@ def read_labelme(root: Path) -> Export:
             content = read_json(file)
             if not is_labelme(content):
                 continue
-            picture = _picture(file, str(content["imagePath"]), pictures)
+            picture = picture_beside(file, str(content["imagePath"]), pictures)
             size = record_size({"height": content.get("imageHeight"), "width": content.get("imageWidth")})
         except DataError:
             export.left_out.append(LeftOut(file.name, "not readable as JSON"))
@@ -43,7 +43,7 @@ def read_labelme(root: Path) -> Export:
     return export
 
 
-def _picture(file: Path, name: str, pictures: Pictures) -> Path:
+def picture_beside(file: Path, name: str, pictures: Pictures) -> Path:
     """The picture beside the file, else the one that the path names."""
     beside = file.parent / name.replace("\\", "/").rpartition("/")[2]
     return beside if beside in pictures.files else pictures.find(name)

@@ -34,17 +34,17 @@ def read_labelstudio(root: Path) -> Export:
         for index, task in enumerate(content if is_labelstudio(content) else []):
             place = f"{file.name}: task {task.get('id', index) if isinstance(task, Mapping) else index}"
             try:
-                picture = _picture(task, pictures)
+                picture = picture_of(task, pictures)
                 size = read_size(picture)
             except ValueError as error:
                 export.problems.append(f"{place}: {error}")
                 continue
-            things = list(_things(_results(task), place, size, export))
+            things = list(_things(results_of(task), place, size, export))
             export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, None)
     return export
 
 
-def _picture(task: Any, pictures: Pictures) -> Path:
+def picture_of(task: Any, pictures: Pictures) -> Path:
     """The picture that a task's data name: an upload with eight digits before its name, a local file, or a URL."""
     data = task.get("data", task) if isinstance(task, Mapping) else {}
     texts = [v for v in data.values() if isinstance(v, str)] if isinstance(data, Mapping) else []
@@ -63,7 +63,7 @@ def _picture(task: Any, pictures: Pictures) -> Path:
     raise ValueError("names no picture")
 
 
-def _results(task: Mapping[str, Any]) -> list[Any]:
+def results_of(task: Mapping[str, Any]) -> list[Any]:
     """Results of the first annotation that was not cancelled."""
     if "annotations" in task:
         given = task["annotations"] if isinstance(task["annotations"], list) else []

@@ -21,7 +21,7 @@ NAMES = ("classes.txt", "obj.names", "predefined_classes.txt")
 
 def is_yolo(root: Path) -> bool:
     """Whether a folder has a data.yaml with names, or label files of numbers beside or below it."""
-    return bool(_settings(root)) or any(
+    return bool(settings_of(root)) or any(
         _is_label(file) for _, file in zip(range(50), root.rglob("*.txt"), strict=False)
     )
 
@@ -32,24 +32,29 @@ def read_yolo(root: Path) -> Export:
     Raises:
         DataError: if data.yaml cannot be read.
     """
-    settings = _settings(root)
-    names, joints = _names(root, settings), _joints(settings)
-    pictures = Pictures(root)
-    labels = {file.with_suffix("").relative_to(root).as_posix(): file for file in sorted(root.rglob("*.txt"))}
+    settings = settings_of(root)
+    names, (joints, _) = class_names(root, settings), joint_count(settings)
     export = Export(names=list(names))
-    for file in pictures.files:
-        name = file.relative_to(root).with_suffix("").as_posix()
-        label = labels.get(_label_name(name))
-        if label is None or (label.parent == file.parent and label.stat().st_size and not _is_label(label)):
-            export.left_out.append(LeftOut(name, "a picture without a label file"))
-            continue
+    for file, label, part in labelled_pictures(root, export.left_out):
         try:
             things = list(_things(label, names, joints, read_size(file), export))
         except ValueError as error:
             export.problems.append(str(error))
             continue
-        export.add(file, name, things, None, _part(name))
+        export.add(file, file.relative_to(root).with_suffix("").as_posix(), things, None, part)
     return export
+
+
+def labelled_pictures(root: Path, left_out: list[LeftOut]) -> Iterator[tuple[Path, Path, str]]:
+    """Every picture with its label file and its part of the split; those without one are left out."""
+    labels = {file.with_suffix("").relative_to(root).as_posix(): file for file in sorted(root.rglob("*.txt"))}
+    for file in Pictures(root).files:
+        name = file.relative_to(root).with_suffix("").as_posix()
+        label = labels.get(_label_name(name))
+        if label is None or (label.parent == file.parent and label.stat().st_size and not _is_label(label)):
+            left_out.append(LeftOut(name, "a picture without a label file"))
+            continue
+        yield file, label, _part(name)
 
 
 def _label_name(name: str) -> str:
@@ -65,13 +70,18 @@ def _part(name: str) -> str:
 
 
 def _things(label: Path, names: list[str], joints: int, size: Size, export: Export) -> Iterator[Thing]:
+    for place, words in read_lines(label):
+        try:
+            yield _thing(words, place, names, joints, size)
+        except ValueError as error:
+            export.left_out.append(LeftOut(place, str(error)))
+
+
+def read_lines(label: Path) -> Iterator[tuple[str, list[str]]]:
+    """The words of each line that is not empty, and what names it."""
     for number, line in enumerate(label.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
         if line.strip():
-            place = f"{label.name}: line {number}"
-            try:
-                yield _thing(line.split(), place, names, joints, size)
-            except ValueError as error:
-                export.left_out.append(LeftOut(place, str(error)))
+            yield f"{label.name}: line {number}", line.split()
 
 
 def _thing(words: list[str], place: str, names: list[str], joints: int, size: Size) -> Thing:
@@ -94,7 +104,7 @@ def _thing(words: list[str], place: str, names: list[str], joints: int, size: Si
     return Thing(label, place, outline=[[v * (height if i % 2 else width) for i, v in enumerate(values)]])
 
 
-def _settings(root: Path) -> Mapping[str, Any]:
+def settings_of(root: Path) -> Mapping[str, Any]:
     """Content of data.yaml; empty if there is none."""
     for file in sorted([*root.glob("*.yaml"), *root.glob("*.yml")]):
         try:
@@ -106,7 +116,8 @@ def _settings(root: Path) -> Mapping[str, Any]:
     return {}
 
 
-def _names(root: Path, settings: Mapping[str, Any]) -> list[str]:
+def class_names(root: Path, settings: Mapping[str, Any]) -> list[str]:
+    """Names of the classes, of data.yaml or of a file of names; empty if there are none."""
     names = settings.get("names", [])
     if isinstance(names, Mapping):
         size = max((int(key) for key in names), default=-1) + 1
@@ -118,9 +129,19 @@ def _names(root: Path, settings: Mapping[str, Any]) -> list[str]:
     return [line.strip() for line in lines if line.strip()]
 
 
-def _joints(settings: Mapping[str, Any]) -> int:
+def joint_count(settings: Mapping[str, Any]) -> tuple[int, int]:
+    """Joints of a person and numbers of each, 2 or 3, as ``kpt_shape`` says; 0 joints if it does not."""
     shape = settings.get("kpt_shape")
-    return int(shape[0]) if isinstance(shape, list) and shape and isinstance(shape[0], int) else 0
+    if not isinstance(shape, list) or len(shape) != 2 or not all(isinstance(n, int) for n in shape):
+        return 0, 0
+    return (shape[0], shape[1]) if shape[1] in (2, 3) else (0, 0)
+
+
+def joint_labels(settings: Mapping[str, Any], count: int) -> list[str]:
+    """Names of the joints (``kpt_names``, of the first class), or their numbers."""
+    names = settings.get("kpt_names")
+    names = next(iter(names.values()), None) if isinstance(names, Mapping) else names
+    return [str(n) for n in names] if isinstance(names, list) and len(names) == count else list(map(str, range(count)))
 
 
 def _is_label(file: Path) -> bool:
