@@ -9,6 +9,8 @@ import pytest
 from tests.runs import options
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.cli.command import main
+from vdmfewshot.cli.fragments import experiments
+from vdmfewshot.cli.resolved import resolve
 
 
 @pytest.fixture
@@ -160,3 +162,12 @@ def test_configurations_cannot_run_code(
 def test_adapt_without_anything_to_score_says_so_before_it_trains(args: list[str]) -> None:
     with pytest.raises(ValueError, match=r"nothing to score: 6 pairs are shots; keep some with --data\.shots 5"):
         main(["adapt", *args, "--data.shots", "6"])
+
+
+def test_an_experiment_may_name_what_ships_with_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.yaml").write_text("model: embedded\ndata: nuclei\ntrainer: cpu\nname: n\n")
+    monkeypatch.chdir(tmp_path)
+    by_name, shipped = resolve(["-c", "mine.yaml"]), resolve(["-c", str(experiments() / "nuclei.yaml"), "--name", "n"])
+    assert by_name.key() == shipped.key()
+    assert by_name.options == shipped.options
+    assert by_name.chosen.trainer == shipped.chosen.trainer

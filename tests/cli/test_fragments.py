@@ -6,7 +6,7 @@ import pytest
 
 from vdmfewshot.cli.arguments import join, split
 from vdmfewshot.cli.errors import Mistake
-from vdmfewshot.cli.fragments import KINDS, OPTIONS, experiments, fragments, listing, resolve, summary
+from vdmfewshot.cli.fragments import KINDS, OPTIONS, experiments, fragments, included, listing, resolve, summary
 
 
 def resolved(*words: str) -> list[str]:
@@ -67,3 +67,18 @@ def test_every_shipped_configuration_says_what_it_is(kind: str) -> None:
         assert f"  {name}" in text
     assert f"{option} NAME" in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_names_in_files_are_those_of_the_command_line(tmp_path: Path) -> None:
+    for option, value in (("data", "nuclei"), ("model", "ltx-video-2b"), ("trainer", "gpu"), ("data", "person-masks")):
+        assert str(included(option, value, tmp_path)) == resolved(f"--{option}", value)[1]
+    assert included("data", "experiments/data/cells.yaml", tmp_path) == experiments() / "data" / "cells.yaml"
+    for option, value in (("name", "nuclei"), ("config", "nuclei"), ("data", "PairsDataModule"), ("data", 3)):
+        assert included(option, value, tmp_path) is None
+
+
+def test_a_file_beside_is_meant_before_a_shipped_one_of_the_same_path(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    assert included("data", "data/nuclei.yaml", tmp_path) is None
+    (tmp_path / "data" / "nuclei.yaml").write_text("{}")
+    assert included("data", "data/nuclei.yaml", tmp_path) == tmp_path / "data" / "nuclei.yaml"

@@ -30,6 +30,15 @@ INSTANT = {
     "adapt -c nowhere.yaml": "there is no such file",
     "adapt -c nulcei": "did you mean nuclei?",
     "adapt --data nulcei": "did you mean nuclei?",
+    "adapt -c misspelt.yaml": "misspelt.yaml: data: there is no name or class nulcei; did you mean nuclei?",
+    "adapt --data PairsDataModule --data.root nowhere": "--data.root nowhere: there is no such file or folder",
+    "adapt --data PairsDataModule --data.root run": "did you mean runs?",
+    "adapt --data PairsDataModule --data.root empty": "--data.root empty: the folder is empty",
+    "inspect --data PairsDataModule --data.root nowhere": "--data.root nowhere: there is no such file or folder",
+    "fit -c nuclei --data.root sample:nucle": "there is no such sample; did you mean sample:nuclei?",
+    "fit -c nuclei --model.backbone.path embeded": "did you mean embedded?",
+    "test -c nuclei --model.adapter runs/a/version_0/adapter": "no adapter at runs/a/version_0/adapter",
+    "fit -c nuclei --ckpt_path runs/last.ckpt": "no checkpoint at runs/last.ckpt",
     "adapt --model ltx-video-2c": "did you mean ltx-video-2b?",
     "adapt -c nuclei --data.shotz 3": "did you mean --data.shots?",
     "adapt -c nuclei --data.shots many": "--data.shots must be a whole number",
@@ -42,6 +51,8 @@ INSTANT = {
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, list[str]]]:
     folder = tmp_path_factory.mktemp("front")
     write_scores(folder / "runs" / "a" / "version_0", 1, 0.5)
+    (folder / "empty").mkdir()
+    (folder / "misspelt.yaml").write_text("data: nulcei\nmodel: embedded\n")
     told = instant.answers([line.split() for line in INSTANT], folder)
     return dict(zip(INSTANT, told, strict=True))
 

@@ -14,11 +14,11 @@ import yaml
 
 from vdmfewshot.cli.arguments import Argument, short_name
 from vdmfewshot.cli.errors import PACKAGE, Mistake, did_you_mean, nearest
+from vdmfewshot.cli.fragments import FILES, OPTIONS, fragments, included
 from vdmfewshot.cli.schema import Option, Schema
 from vdmfewshot.storage.limited_yaml import parse_yaml
 
 NULL = ("null", "None", "~")
-FILES = (".yaml", ".yml", ".json")
 #: settings and items of lists that are looked at; a file that repeats itself by reference may stand for billions
 MOST = 100_000
 MOST_CLASSES = 100  # of a list, such as callbacks: jsonargparse takes 10 ms for each
@@ -124,7 +124,8 @@ class Checker:
         if not isinstance(content, dict):
             raise Mistake(f"{file} must hold settings (name: value), got {type(content).__name__}")
         for key, value in content.items():
-            self.setting(short_name(str(key)), self._included(value, file), str(file))
+            found = included(str(key), value, file.parent)
+            self.setting(short_name(str(key)), read(found) if found else value, str(file))
 
     def setting(self, name: str, value: Any, where: str) -> None:
         """Check one setting and what is nested in it."""
@@ -154,12 +155,6 @@ class Checker:
         elif not fits(option, value):
             raise Mistake(f"{told(name, where)} must be {expected(option)}, got {value!r}")
         self.settings.values[name] = value
-
-    def _included(self, value: Any, file: Path) -> Any:
-        """A value that names a file beside this one: its content."""
-        if isinstance(value, str) and value.endswith(FILES) and (file.parent / value).is_file():
-            return read(file.parent / value)
-        return value
 
     def _find(self, name: str, where: str) -> Option | None:
         """The option of this name; ``None`` where nothing is known.
@@ -194,9 +189,11 @@ class Checker:
             self.settings.set_class(name, value.rpartition(".")[2])
         else:
             self.settings.classes[name] = value
-            if classes and value.isidentifier() and "str" not in option.type and not _may_be_new(value):
-                near = did_you_mean(value, classes, otherwise=True)
-                raise Mistake(f"{told(name, where)}: there is no class {value}{near}")
+            shipped = fragments(OPTIONS[name]) if name in OPTIONS else {}
+            is_name = value.replace("-", "_").isidentifier()
+            if classes and is_name and "str" not in option.type and not _may_be_new(value):
+                near = did_you_mean(value, [*classes, *shipped], otherwise=True)
+                raise Mistake(f"{told(name, where)}: there is no {'name or ' * bool(shipped)}class {value}{near}")
 
     def _refuse(self, place: str, parts: Sequence[str], options: Mapping[str, Option], where: str) -> None:
         """Raise, unless the package's source has a setting of this name: then the parser must tell."""

@@ -23,9 +23,11 @@ from vdmfewshot.callbacks.loggers import ResilientWandbLogger
 from vdmfewshot.cli import front, switches
 from vdmfewshot.cli.allowlist import read_safely
 from vdmfewshot.cli.guarded import GuardedCLI
+from vdmfewshot.cli.naming import run_name
+from vdmfewshot.cli.parser import FewShotParser
 from vdmfewshot.cli.results import interrupted, results
 from vdmfewshot.cli.retry import free_memory, run_or_retry
-from vdmfewshot.cli.suggestions import HelpFormatter, SuggestingParser
+from vdmfewshot.cli.suggestions import HelpFormatter
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.arc_folds import FOLDS, ArcFold, ArcFoldsDataModule
 from vdmfewshot.data.base import FewShotDataModule
@@ -61,10 +63,6 @@ DEFAULTS: dict[str, Any] = {
 read_safely()
 
 
-class FewShotParser(SuggestingParser, LightningArgumentParser):
-    """``LightningArgumentParser`` whose errors are one sentence."""
-
-
 class FewShotCLI(GuardedCLI):
     """LightningCLI with one verb more, safe configurations and one folder per run."""
 
@@ -80,7 +78,9 @@ class FewShotCLI(GuardedCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the run's name and set what differs from Lightning's defaults."""
-        parser.add_argument("--name", type=str | None, help="Folder under runs/; default: name of the last config file")
+        parser.add_argument(
+            "--name", type=str | None, help="Folder under runs/; default: name of the experiment or of the data"
+        )
         parser.add_argument("--export", type=Literal["comfyui"] | None, help="Save the adapter for ComfyUI, too")
         parser.add_argument("--quiet", type=bool, default=False, help="Say nothing but warnings and results; no bar")
         super().add_arguments_to_parser(parser)
@@ -230,10 +230,9 @@ class FewShotCLI(GuardedCLI):
     def _name(self) -> str:
         if self._sub.name:
             return str(self._sub.name)
-        files = [Path(str(file)).stem for file in (self._sub.get("config") or self.config.get("config") or [])]
-        if files:
-            return files[-1]
-        return str(self._sub.data.class_path).rpartition(".")[2].removesuffix("DataModule").lower()
+        files = [Path(str(file)) for file in self._sub.get("config") or self.config.get("config") or []]
+        words = self._typed if isinstance(self._typed, list) else []
+        return run_name(files, words, str(self._sub.data.class_path))
 
 
 def main(args: ArgsType = None) -> Any:

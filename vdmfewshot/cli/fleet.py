@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vdmfewshot.cli.naming import run_name
 from vdmfewshot.cli.study import make_adapter, make_planner
 from vdmfewshot.storage.atomic import replacing
 from vdmfewshot.storage.documents import read_json
@@ -58,7 +59,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-c", "--config", action="append", default=[], metavar="FILE", help="as for adapt")
     parser.add_argument("--stack", type=int, default=16, metavar="K", help="tasks of a stack (default: 16)")
-    parser.add_argument("--name", help="folder of the fleet; default: name of the last config file")
+    parser.add_argument("--name", help="folder of the fleet; default: name of the experiment")
     parser.add_argument("--trainer.default_root_dir", default="runs", metavar="FOLDER", help="folder of fleets")
     parser.add_argument("--print_config", action="store_true", help="show the configuration, and run nothing")
     parser.add_argument(
@@ -75,9 +76,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 def read_fleet(options: argparse.Namespace, rest: Sequence[str]) -> Study:
     """The study of a command line."""
-    place = Path(vars(options)["trainer.default_root_dir"]) / (
-        options.name or Path((options.config or ["fleet"])[-1]).stem
-    )
+    name = options.name or run_name([Path(file) for file in options.config], rest, "fleet")
+    place = Path(vars(options)["trainer.default_root_dir"]) / name
     return Study(
         tuple(options.config),
         name=place.name,

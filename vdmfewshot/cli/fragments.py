@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from vdmfewshot.cli.arguments import Argument
 from vdmfewshot.cli.errors import Mistake, did_you_mean
@@ -23,6 +24,7 @@ KINDS = {
     "overlays": (("overlay",), "-c"),
     "studies": (("studies",), "study -c"),
 }
+FILES = (".yaml", ".yml", ".json")
 #: options that take a name, and the folders in which it is looked for
 OPTIONS = {
     "config": ("", "tasks", "overlay", "studies"),
@@ -100,27 +102,53 @@ def resolve(argument: Argument, classes: Sequence[str] = ()) -> Argument:
     folders, value = OPTIONS.get(argument.name), argument.value
     if folders is None or not value or value.lstrip()[:1] in "{[":
         return argument
-    known = fragments(folders)
-    named = {name.replace("_", "-"): file for name, file in known.items()}.get(value.replace("_", "-"))
-    if named:
-        return argument.replaced(str(named))
+    if file := by_name(argument.name, value):
+        return argument.replaced(str(file))
     if Path(value).is_file() or value in classes or (argument.name != "config" and _is_import_path(value)):
         return argument
-    # experiments/nuclei.yaml, and tasks/hitori for short
-    for shipped in (experiments().parent / value, experiments() / f"{value}.yaml"):
-        if shipped.is_file():
-            return argument.replaced(str(shipped))
-    raise Mistake(_unknown(argument, value, [*known], classes))
+    if file := by_path(value):
+        return argument.replaced(str(file))
+    raise Mistake(_unknown(argument, value, [*fragments(folders)], classes))
+
+
+def included(key: str, value: Any, folder: Path) -> Path | None:
+    """The file that a setting of a file stands for: ``data: nuclei`` is what ``--data nuclei`` is.
+
+    Args:
+        key: of the setting.
+        value: of the setting.
+        folder: of the file; a file beside it is meant before a shipped one of the same path.
+    """
+    if not isinstance(value, str):
+        return None
+    known = key in OPTIONS and key != "config"
+    if known and (file := by_name(key, value)):
+        return file
+    if value.endswith(FILES) and (folder / value).is_file():
+        return folder / value
+    return by_path(value) if known else None
+
+
+def by_name(option: str, value: str) -> Path | None:
+    """The shipped configuration of this name."""
+    known = {name.replace("_", "-"): file for name, file in fragments(OPTIONS[option]).items()}
+    return known.get(value.replace("_", "-"))
+
+
+def by_path(value: str) -> Path | None:
+    """The shipped configuration at ``experiments/nuclei.yaml``, or ``tasks/hitori`` for short."""
+    places = (experiments().parent / value, experiments() / f"{value}.yaml")
+    return next((place for place in places if place.is_file()), None)
 
 
 def _is_import_path(value: str) -> bool:
-    return "/" not in value and "." in value and not value.endswith((".yaml", ".yml", ".json"))
+    return "/" not in value and "." in value and not value.endswith(FILES)
 
 
 def _unknown(argument: Argument, value: str, known: Sequence[str], classes: Sequence[str]) -> str:
     option = argument.words[0].partition("=")[0]
     near = did_you_mean(Path(value).stem, [*known, *classes])
-    if "/" in value or value.endswith((".yaml", ".yml", ".json")):
+    if "/" in value or value.endswith(FILES):
         return f"{option} {value}: there is no such file{near}"
     there = [f"shipped: {', '.join(known)}", *([f"classes: {', '.join(sorted(classes))}"] if classes else [])]
     return "\n".join([f"{option} {value}: there is no such file or name{near}", *([] if near else there)])

@@ -12,6 +12,7 @@ from vdmfewshot.cli import arguments, fragments
 from vdmfewshot.cli.check import Settings, check, require
 from vdmfewshot.cli.errors import Mistake, did_you_mean, plain_errors
 from vdmfewshot.cli.help import overview, verb_help
+from vdmfewshot.cli.preflight import require_files
 from vdmfewshot.cli.schema import Option, schema
 from vdmfewshot.cli.verbs import VERBS, Verb, find_verb
 from vdmfewshot.training.quiet import quiet
@@ -112,6 +113,7 @@ def prepare(verb: Verb, words: Sequence[str]) -> tuple[list[str], Settings | Non
     known = schema().verbs.get(verb.name)
     if known is None or not known.complete:
         found = arguments.split(words)
+        require_files({a.name: a.value for a in found})
         return arguments.join(fragments.resolve(a) if a.name == "config" else a for a in found), None
     options = {**(schema().verbs["adapt"].options if verb.more else {}), **known.options}
     try:
@@ -122,8 +124,10 @@ def prepare(verb: Verb, words: Sequence[str]) -> tuple[list[str], Settings | Non
         settings = check(ordered, options, schema()) if schema().fits_libraries() else None
         if settings is not None and not any(argument.name == "print_config" for argument in ordered):
             require(settings, options, schema())
+            require_files(settings.values)
     except Mistake as mistake:
-        raise Mistake(str(mistake), f"vdmfewshot {verb.name}") from None
+        mistake.see = f"vdmfewshot {verb.name}"
+        raise
     return arguments.join(ordered), settings
 
 

@@ -15,6 +15,7 @@ from vdmfewshot import __version__
 from vdmfewshot.cli.arguments import Argument
 from vdmfewshot.cli.command import make_cli
 from vdmfewshot.cli.errors import PACKAGE
+from vdmfewshot.cli.fragments import included
 from vdmfewshot.cli.fragments import resolve as resolve_name
 from vdmfewshot.cli.resolved import ResolvedCLI, resolve
 from vdmfewshot.data.base import FewShotDataModule
@@ -158,9 +159,9 @@ def configs_of(file: Path) -> Iterator[Path]:
     yield file
     text = file.read_text(encoding="utf-8")
     content = parse_yaml(text)
-    for value in content.values() if isinstance(content, dict) else []:
-        if isinstance(value, str) and value.endswith((".yaml", ".yml")):
-            yield from configs_of(file.parent / value)
+    for key, value in content.items() if isinstance(content, dict) else []:
+        if found := included(str(key), value, file.parent):
+            yield from configs_of(found)
 
 
 def refuse(cli: ResolvedCLI, listed: bool) -> None:
