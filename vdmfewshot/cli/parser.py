@@ -10,8 +10,8 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from vdmfewshot.cli.fragments import included
-from vdmfewshot.cli.limits import check_yaml
 from vdmfewshot.cli.suggestions import SuggestingParser
+from vdmfewshot.storage.limited_yaml import check_yaml
 
 
 class FewShotParser(SuggestingParser, LightningArgumentParser):
