@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from vdmfewshot.cli.arguments import split
+from vdmfewshot.storage.limited_yaml import parse_yaml
 
 
 def run_name(files: Sequence[Path], words: Sequence[str], data: str) -> str:
@@ -36,7 +37,7 @@ def name_of(file: Path) -> str:
 def chooses_data(file: Path) -> bool:
     """Whether a configuration says which data, and not just how many of them."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = parse_yaml(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
         return False
     data = content.get("data") if isinstance(content, dict) else None

@@ -11,7 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from vdmfewshot.cli.fragments import included
 from vdmfewshot.cli.suggestions import SuggestingParser
-from vdmfewshot.storage.limited_yaml import check_yaml
+from vdmfewshot.storage.limited_yaml import parse_yaml
 
 
 class FewShotParser(SuggestingParser, LightningArgumentParser):
@@ -25,8 +25,7 @@ class FewShotParser(SuggestingParser, LightningArgumentParser):
 def with_files(content: str) -> str:
     """A configuration with the files that its names stand for; itself if there are none, or if it is none."""
     try:
-        check_yaml(content)
-        settings = yaml.safe_load(content)
+        settings = parse_yaml(content)
     except yaml.YAMLError:
         return content
     if not isinstance(settings, dict):
