@@ -17,7 +17,7 @@ from vdmfewshot.data.classes import ClassTable, find_table, make_table
 from vdmfewshot.data.examples import DataError, Example, Splits
 from vdmfewshot.data.folders import FolderDataModule
 from vdmfewshot.data.formats.detect import Format, find_format, read_export
-from vdmfewshot.data.formats.hf import unpack
+from vdmfewshot.data.formats.hf import is_hub_name, unpack
 from vdmfewshot.data.formats.splits import choose_classes, export_splits
 from vdmfewshot.data.layouts import find_layout
 from vdmfewshot.data.masks import Foreground, are_coloured
@@ -44,7 +44,8 @@ class PairsDataModule(FolderDataModule):
     place and direction (flips, rotations, zooms).
 
     Args:
-        root: folder with ``input`` and ``target``, or with ``train/input`` and ``train/target``.
+        root: folder with ``input`` and ``target``, or with ``train/input`` and ``train/target``; with ``format="hf"``
+            also ``owner/name`` of a data set on the Hugging Face hub.
         target: what the target files are: pictures, masks of one kind of object, or label maps.
         num_classes: number of classes of label maps, background included, 2-8 (more: ``ClassPassesDataModule``); only
             with ``target="labels"``, where it follows from ``classes`` or a table beside the masks if there is one.
@@ -132,7 +133,8 @@ class PairsDataModule(FolderDataModule):
             DataError: if there are none, or if it must be chosen first which classes are wanted.
         """
         if self._held is None:
-            return self._load_folder(resolve(self.root))
+            hub = self.format == "hf" and is_hub_name(self.root)
+            return self._load_folder(Path(self.root) if hub else resolve(self.root))
         pairs, queries = self._held
         reader = self.make_reader(list(readable(target for _, target in pairs)), ())
         pool = [self._held_example(f"pair-{i:03d}", f"pair {i}", x, y, reader) for i, (x, y) in enumerate(pairs)]

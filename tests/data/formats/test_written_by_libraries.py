@@ -10,6 +10,8 @@ from tests.data.folders import picture, save
 from tests.data.formats.exports import SIZE, box_mask
 from tests.data.formats.test_readers import overlap, ready
 from vdmfewshot.data.examples import DataError
+from vdmfewshot.data.formats.hf import is_hub_name
+from vdmfewshot.data.pairs import PairsDataModule
 
 
 def supervised(root, write):
@@ -111,3 +113,26 @@ def test_without_the_library_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install 'vdmfewshot\[formats\]'"):
         ready(tmp_path)
+
+
+def test_a_folder_of_parquet_files_may_look_like_a_name_of_the_hub(tmp_path, monkeypatch):
+    root = tmp_path / "owner" / "name"
+    root.mkdir(parents=True)
+    rows("masks").to_parquet(str(root / "train-00000-of-00001.parquet"))
+    monkeypatch.chdir(tmp_path)
+    assert not is_hub_name("owner/name")
+    data = PairsDataModule("owner/name", "mask", format="hf", height=32, width=32)
+    data.setup()
+    assert len(data.support) == 4
+
+
+def test_a_name_of_the_hub_without_network_ends_in_words(tmp_path, monkeypatch):
+    """The tests run with HF_HUB_OFFLINE, as without a network."""
+    pytest.importorskip("datasets")
+    monkeypatch.chdir(tmp_path)
+    assert is_hub_name("owner/name")
+    assert not any(map(is_hub_name, ["name", "../name", "a/b/c", "/a/b", "owner/"]))
+    with pytest.raises(DataError, match=r"owner/name: neither a folder here .* nor loaded from the Hugging Face hub"):
+        PairsDataModule("owner/name", "mask", format="hf").setup()
+    with pytest.raises(DataError, match="no such file or folder"):
+        PairsDataModule("owner/name", "mask").setup()

@@ -1,11 +1,13 @@
-"""Hugging Face datasets on disk: unpacked into folders of pairs, or into a COCO file where things are boxes.
+"""Hugging Face datasets: unpacked into folders of pairs, or into a COCO file where things are boxes.
 
-The ``datasets`` library reads them; nothing is downloaded and no code of a data set is run.
+The ``datasets`` library reads those on disk, and downloads those of the hub that are asked for by name; no code of a
+data set is run.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from vdmfewshot.data.examples import DataError
 #: names of columns, in order of preference
 INPUTS = ("image", "input", "img", "pixel_values", "source", "original")
 TARGETS = ("mask", "label", "labels", "annotation", "segmentation", "segmentation_mask", "target", "edited", "output")
+#: ``owner/name`` of a data set on the hub
+HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 OBJECTS = ("objects", "annotations")
 PARTS = {"train": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
 
@@ -25,11 +29,16 @@ def is_hf(root: Path) -> bool:
     return any((root / name).is_file() for name in markers) or any(root.rglob("*.parquet"))
 
 
+def is_hub_name(root: str) -> bool:
+    """Whether this is ``owner/name`` of the hub, and no path that exists."""
+    return HUB_NAME.fullmatch(root) is not None and not Path(root).exists()
+
+
 def unpack(root: Path, folder: Path) -> Path:
     """Write the pictures of a data set as ``folder/<part>/{input,target}/<row>``, or with a COCO file a part.
 
     Args:
-        root: the data set.
+        root: the data set: a folder, or its name on the hub.
         folder: an empty folder.
 
     Returns:
@@ -64,14 +73,37 @@ def _load(root: Path) -> dict[str, Any]:
         ) from error
     datasets.disable_progress_bars()
     try:
-        if any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
+        if not root.exists():
+            _ask_hub(root.as_posix())
+            found = datasets.load_dataset(root.as_posix())
+        elif any((root / name).is_file() for name in ("dataset_dict.json", "dataset_info.json")):
             found = datasets.load_from_disk(str(root))
         else:
             found = datasets.load_dataset("parquet", data_files=_parquet(root), cache_dir=str(root / ".cache"))
     except Exception as error:  # the library raises errors of its own and of its formats
-        raise DataError([f"{root}: the datasets library cannot read it ({error})"]) from error
+        raise DataError([_why_not(root, error)]) from error
     parts: dict[str, Any] = dict(found) if isinstance(found, Mapping) else {"": found}
     return {"" if len(parts) == 1 else part: _undecoded(rows, datasets.Image) for part, rows in parts.items()}
+
+
+def _ask_hub(name: str) -> None:
+    """Ask once whether there is such a data set: ``datasets`` alone would try for a minute and print each attempt."""
+    from huggingface_hub import HfApi, constants  # of datasets
+
+    if not constants.HF_HUB_OFFLINE:
+        HfApi().dataset_info(name, timeout=10)
+
+
+def _why_not(root: Path, error: Exception) -> str:
+    """What to say of a data set that cannot be loaded: of a folder what is wrong, of the hub what to try."""
+    first = " ".join(str(error).split())[:300]
+    if root.exists():
+        return f"{root}: the datasets library cannot read it ({first})"
+    return (
+        f"{root.as_posix()}: neither a folder here (looked from {Path.cwd()}) nor loaded from the Hugging Face hub: no "
+        f"such data set, a private one (huggingface-cli login), or no network (then download it elsewhere, "
+        f"save_to_disk, and give the folder); the library says: {first}"
+    )
 
 
 def _parquet(root: Path) -> dict[str, list[str]]:
