@@ -20,6 +20,7 @@ from vdmfewshot.callbacks.scorer import Scorer
 from vdmfewshot.callbacks.table import score_table
 from vdmfewshot.clips.clip import Clip, collate, to_frame
 from vdmfewshot.codecs.base import Decoded
+from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.metrics import SegmentationMetric
 from vdmfewshot.metrics.records import read_records, recompute, summarize
 
@@ -238,3 +239,21 @@ def test_a_truth_that_cannot_be_drawn_has_a_ceiling_of_zero() -> None:
     references.add(batch, data, ConvModule().backbone, data.make_metric())
     records = {record["key"]: record["attempts"] for record in references.gathered()["ceiling"]}
     assert records == {first.pair.key: 1, undrawable.key: 0}
+
+
+class Oracle(ConvModule):
+    """Answers every view of an ARC input with the truth in that view."""
+
+    def test_step(self, batch, batch_idx):
+        data = self.trainer.datamodule
+        truths = [[data._variants().draw(pair.target, view) for view in range(4)] for pair in batch.pairs]
+        drawn = torch.stack([torch.stack([to_frame(truth) for truth in views]) for views in truths])
+        return dataclasses.replace(batch, generated=drawn[:, :, None], views=4)
+
+
+def test_each_view_of_a_query_is_turned_back_before_the_vote(tmp_path):
+    data = ArcDataModule("c8f0f002", augmentation="dihedral")
+    scorer = Scorer(ceiling=False, baselines=False)
+    trainer(tmp_path, scorer).test(Oracle(), datamodule=data, verbose=False)
+    (record,) = read_records(tmp_path / "scores/test/step=0")
+    assert (record["rank"], record["votes"]) == (1, [4])

@@ -135,7 +135,8 @@ class Scorer(Callback):
     def _score(self, module: LightningModule, outputs: Any, batch: ClipBatch) -> None:
         if not self._tasks:
             return
-        batch = replace(batch, generated=getattr(outputs, "generated", None))
+        views = getattr(outputs, "views", 1)
+        batch = replace(batch, generated=getattr(outputs, "generated", None), views=views)
         for name, part in batch.by_task().items():
             self._tasks[name].add(part, module.backbone, self.save_images)
         if self._merged is not None:
