@@ -94,11 +94,36 @@ def test_missing_joints_are_reported_missing():
         assert not decoded.label.any()
 
 
-def test_noise_shows_nobody():
+@pytest.mark.parametrize("sigma", [2, 5, 15, 40])
+@pytest.mark.parametrize("codec", [KeypointCodec(), KeypointCodec(2), KeypointCodec(2, 0.08)], ids=str)
+def test_noise_shows_nobody(sigma, codec):
     box = Letterbox((96, 96), (96, 96))
     for seed in range(20):
-        frame = np.random.default_rng(seed).normal(0, 15, (96, 96, 3))
-        assert KeypointCodec().decode(frame, box).confidence == 0
+        frame = np.random.default_rng(seed).normal(0, sigma, (96, 96, 3))
+        assert codec.decode(frame, box).confidence == 0
+
+
+@pytest.mark.parametrize(("num_joints", "light"), [(2, 0.12), (2, 0.3), (17, 0.3), (17, 0.6)])
+def test_dim_discs_are_found_with_less_confidence(num_joints, light):
+    box, codec = Letterbox((96, 96), (96, 96)), KeypointCodec(num_joints)
+    for seed in range(5):
+        truth = person(np.random.default_rng(seed), (96, 96))[-num_joints:]
+        frame = light * codec.encode(truth, box)
+        decoded = codec.decode(frame, box)
+        near = np.linalg.norm(decoded.label[:, :2] - truth[:, :2], axis=1) < 3
+        assert near.mean() >= (1.0 if num_joints == 2 else 0.8)
+        assert 0 < decoded.confidence < 1.2 * light
+
+
+def test_bright_discs_are_read_as_they_are():
+    """A joint that is not there must not be found in the light that a dim drawing would need."""
+    box, codec = Letterbox((96, 96), (96, 96)), KeypointCodec()
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        truth = person(rng, (96, 96))
+        truth[rng.permutation(17)[:8]] = 0
+        found = codec.decode(codec.encode(truth, box), box).label
+        assert not found[truth[:, 2] == 0].any()
 
 
 def test_details_hold_a_score_per_joint():

@@ -126,4 +126,4 @@ def test_answers_are_in_pixels_of_the_whole_picture(tmp_path):
 
 def test_other_skeletons_are_scored_with_a_constant_for_all_joints(tmp_path):
     metric = ready(labelme(tmp_path)).make_metric()
-    assert metric.sigmas == (1 / 3,) * 3
+    assert metric.sigmas == (0.05,) * 3

@@ -115,8 +115,14 @@ def test_other_skeletons_have_one_constant_for_all_joints(tmp_path):
         annotation["keypoints"][:2] = [10, 10]
     data = pose(write(tmp_path, content))
     assert data.support[0].target.shape == (3, 3)
-    assert data.make_metric().sigmas == (1 / 3,) * 3
-    assert pose(tmp_path, sigmas=[0.05] * 3).make_metric().num_joints == 3
+    assert data.make_metric().sigmas == (0.05,) * 3
+    assert pose(tmp_path, sigmas=[0.1, 0.2, 0.3]).make_metric().sigmas == (0.1, 0.2, 0.3)
+
+
+def test_the_radius_of_discs_is_an_option(tmp_path):
+    write(tmp_path, people(tmp_path))
+    small, large = pose(tmp_path).codec, pose(tmp_path, radius=0.08).codec
+    assert (small.spec()["radius"], large.spec()["radius"]) == (0.04, 0.08)
 
 
 def test_mirrored_joints_swap_sides():

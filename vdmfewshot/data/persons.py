@@ -26,6 +26,8 @@ from vdmfewshot.metrics.pose import PoseMetric
 
 #: a box may reach over the border, but not be this many times as large as the picture
 LARGEST_BOX = 2.0
+#: OKS constant of joints of which nothing is known: within COCO's, eyes .025 to hips .107
+UNKNOWN_SIGMA = 0.05
 OUTSIDE = "a joint beyond the picture, which counts as not labelled"
 
 
@@ -135,7 +137,8 @@ class PersonDataModule(FewShotDataModule):
 
     Args:
         padding: side of the crop as a multiple of the box's longer side.
-        sigmas: constants of OKS for each joint; if not given, COCO's for its 17 joints, else 1 / J for each of J.
+        radius: of a joint's disc, as a share of the canvas's shorter side; larger ones suit small canvases, few joints.
+        sigmas: constants of OKS for each joint; if not given, COCO's for its 17 joints, 0.05 for others.
         swaps: pairs of joints, by index, that change places in mirror images; by their names if not given.
         exif: how labels of photos with an EXIF orientation were drawn, ``upright`` or ``stored``.
         **kwargs: see ``FewShotDataModule``.
@@ -149,6 +152,7 @@ class PersonDataModule(FewShotDataModule):
     def __init__(
         self,
         padding: float = 1.25,
+        radius: float = 0.04,
         sigmas: list[float] | None = None,
         swaps: list[list[int]] | None = None,
         exif: Exif = "auto",
@@ -158,6 +162,7 @@ class PersonDataModule(FewShotDataModule):
         if padding < 1:
             raise ValueError(f"padding must be at least 1 (the box itself), got {padding}")
         self.padding = padding
+        self.radius = radius
         self.sigmas = sigmas
         self.swaps = swaps
         self.exif: Exif = exif
@@ -165,7 +170,7 @@ class PersonDataModule(FewShotDataModule):
 
     def make_codec(self) -> Codec[Any]:
         """One coloured disc a joint."""
-        return KeypointCodec(len(self._joints))
+        return KeypointCodec(len(self._joints), self.radius)
 
     def make_metric(self) -> TaskMetric:
         """PCK, OKS and COCO AP.
@@ -174,7 +179,7 @@ class PersonDataModule(FewShotDataModule):
             ValueError: if there are not as many ``sigmas`` as joints.
         """
         count = len(self._joints)
-        usual = COCO_SIGMAS if count == len(COCO_SIGMAS) else (1 / count,) * count
+        usual = COCO_SIGMAS if count == len(COCO_SIGMAS) else (UNKNOWN_SIGMA,) * count
         return PoseMetric(count, self.sigmas or usual)
 
     def make_augmenter(self) -> Augmenter:

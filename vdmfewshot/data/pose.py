@@ -33,7 +33,8 @@ class CocoPoseDataModule(PersonDataModule):
         test_annotations: COCO keypoint file of the test images, or ``sample:people/test.json``.
         category: name of the category that has keypoints.
         padding: side of the crop as a multiple of the box's longer side.
-        sigmas: constants of OKS for each joint; if not given, COCO's for its 17 joints, else 1 / J for each of J.
+        radius: of a joint's disc, as a share of the canvas's shorter side; larger ones suit small canvases, few joints.
+        sigmas: constants of OKS for each joint; if not given, COCO's for its 17 joints, 0.05 for others.
         swaps: pairs of joints, by index, that change places in mirror images; by their names if not given.
         exif: how labels of photos with an EXIF orientation were drawn, ``upright`` or ``stored``.
         **kwargs: see ``FewShotDataModule``.
@@ -50,12 +51,13 @@ class CocoPoseDataModule(PersonDataModule):
         test_annotations: str | None = None,
         category: str = "person",
         padding: float = 1.25,
+        radius: float = 0.04,
         sigmas: list[float] | None = None,
         swaps: list[list[int]] | None = None,
         exif: Exif = "auto",
         **kwargs: Any,
     ) -> None:
-        super().__init__(padding, sigmas, swaps, exif, **kwargs)
+        super().__init__(padding, radius, sigmas, swaps, exif, **kwargs)
         self.images = images
         self.annotations = annotations
         self.test_images = test_images or images
