@@ -91,3 +91,21 @@ def test_a_model_by_name_is_the_one_of_its_file() -> None:
     module = make_module("ltx-video-2b", seed=3)
     assert type(module.backbone) is vdm.LTXVideo
     assert module.seed == 3
+
+
+def test_a_data_module_says_all_about_its_task(tiny: Path) -> None:
+    size: dict[str, Any] = {"height": 32, "width": 32}
+    data = vdm.ArcDataModule("c8f0f002", **size)
+    adapted = vdm.adapt(data, model=vdm.CogVideoX(str(tiny)), steps=1, accelerator="cpu")
+    assert adapted.scores["pass@2"]["n"] == 1
+    assert adapted.folder is None
+    with pytest.raises(TypeError, match="a data module has its own target, shots"):
+        vdm.adapt(data, shots=2)
+
+
+def test_a_backbone_serves_one_run(pairs: Pairs, tiny: Path) -> None:
+    backbone = vdm.CogVideoX(str(tiny))
+    size: dict[str, Any] = {"height": 32, "width": 32, "accelerator": "cpu"}
+    vdm.adapt(pairs[:2], "mask", backbone, steps=1, **size)
+    with pytest.raises(ValueError, match="make a new backbone for each run"):
+        vdm.adapt(pairs[:2], "mask", backbone, steps=1, **size)

@@ -20,15 +20,19 @@ if TYPE_CHECKING:
     from vdmfewshot.callbacks.default import default_callbacks
     from vdmfewshot.data.arc import ArcDataModule
     from vdmfewshot.data.pairs import PairsDataModule
+    from vdmfewshot.data.pose import CocoPoseDataModule
+    from vdmfewshot.data.segmentation import MaskFolderDataModule
     from vdmfewshot.training.module import FewShotModule
 
 __version__ = "0.2.0.dev0"
 __all__ = [
     "Adapted",
     "ArcDataModule",
+    "CocoPoseDataModule",
     "CogVideoX",
     "FewShotModule",
     "LTXVideo",
+    "MaskFolderDataModule",
     "PairsDataModule",
     "Wan",
     "__version__",
@@ -43,9 +47,11 @@ __all__ = [
 _HOMES = {
     "Adapted": "api",
     "ArcDataModule": "data.arc",
+    "CocoPoseDataModule": "data.pose",
     "CogVideoX": "backbones",
     "FewShotModule": "training.module",
     "LTXVideo": "backbones:LtxVideo",
+    "MaskFolderDataModule": "data.segmentation",
     "PairsDataModule": "data.pairs",
     "Wan": "backbones",
     "adapt": "api",

@@ -23,6 +23,7 @@ from vdmfewshot import backbones
 from vdmfewshot.backbones import Backbone
 from vdmfewshot.callbacks.default import default_callbacks
 from vdmfewshot.callbacks.evaluation import run_folder
+from vdmfewshot.callbacks.export import AdapterExport
 from vdmfewshot.clips.clip import Pair, to_image
 from vdmfewshot.clips.transition import TransitionName
 from vdmfewshot.codecs import Codec, codec_from_spec
@@ -44,7 +45,7 @@ from vdmfewshot.training.trainer import FewShotTrainer, native_precision
 
 
 def adapt(
-    pairs: Iterable[Any],
+    pairs: Iterable[Any] | FewShotDataModule,
     target: TargetName = "image",
     model: str | Backbone | FewShotModule = "embedded",
     shots: int | None = None,
@@ -60,7 +61,8 @@ def adapt(
 
     Args:
         pairs: (input, target) each, or rows of a table with these two columns, such as those of a Hugging Face
-            dataset; pictures are arrays, PIL pictures, tensors or paths.
+            dataset; pictures are arrays, PIL pictures, tensors or paths. Or a data module, which says all about the
+            task itself: ``vdm.ArcDataModule("b1948b0a")``.
         target: what the targets are: pictures, black-and-white masks, or label maps (with ``num_classes``).
         model: name of a model that the package has a file for (``embedded`` needs no download), a backbone, or a
             module of your own.
@@ -78,14 +80,20 @@ def adapt(
 
     Raises:
         ValueError: naming every pair that breaks a rule, before weights are read.
+        TypeError: for arguments of pairs beside a data module.
     """
-    task = PairsDataModule.from_pairs(pairs, target, shots=shots, seed=seed, **data)
+    if isinstance(pairs, FewShotDataModule):
+        if target != "image" or shots is not None or data:
+            raise TypeError("a data module has its own target, shots and further arguments: give them to it")
+        task = pairs
+    else:
+        task = PairsDataModule.from_pairs(pairs, target, shots=shots, seed=seed, **data)
     task.setup()
     module = make_module(model, seed)
     scratch = tempfile.TemporaryDirectory() if folder is None else None
     place = Path(scratch.name if scratch else str(folder))
     with quiet():
-        runner = make_trainer(place, accelerator, steps, **(trainer or {}))
+        runner = make_trainer(place, accelerator, steps, keep=scratch is None, **(trainer or {}))
         run = runner.adapt if task.queries("test") else runner.fit
         run(module, datamodule=task)
     found = sorted(run_folder(runner).glob("scores/test/step=*/scores.json"))
@@ -266,9 +274,15 @@ def make_module(model: str | Backbone | FewShotModule, seed: int) -> FewShotModu
     return module
 
 
-def make_trainer(folder: Path, accelerator: str = "auto", steps: int | None = None, **more: Any) -> FewShotTrainer:
-    """The command line's Trainer, on one device, with the run's folder below ``folder``; for ``more`` see ``adapt``."""
-    callbacks = [*default_callbacks(), *more.get("callbacks", ())]
+def make_trainer(
+    folder: Path, accelerator: str = "auto", steps: int | None = None, keep: bool = True, **more: Any
+) -> FewShotTrainer:
+    """The command line's Trainer, on one device, with the run's folder below ``folder``; for ``more`` see ``adapt``.
+
+    Without ``keep`` no adapter is exported: the folder is a temporary one.
+    """
+    own = [callback for callback in default_callbacks() if keep or not isinstance(callback, AdapterExport)]
+    callbacks = [*own, *more.get("callbacks", ())]
     return FewShotTrainer(
         **{**TRAINER, **({} if steps is None else {"max_steps": steps}), **more, "callbacks": callbacks},
         accelerator=accelerator,

@@ -229,7 +229,7 @@ READERS: dict[str, Any] = {"scheduler": SchedulerConfig, "pipeline": PipelineCon
 def cast(model: Any, dtype: torch.dtype) -> Any:
     """Change the dtype of a diffusers model as ``from_pretrained`` does: modules that its class keeps in fp32 stay."""
     if not model._keep_in_fp32_modules:
-        return model.to(dtype)
+        return nn.Module.to(model, dtype)  # diffusers' own advises from_pretrained, also with nothing to keep in fp32
     for name, parameter in model.named_parameters():
         if not any(module in name.split(".") for module in model._keep_in_fp32_modules):
             parameter.data = parameter.data.to(dtype)

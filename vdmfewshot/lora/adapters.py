@@ -101,8 +101,10 @@ def inject(model: Any, args: LoraArgs, targets: str, seed: int) -> None:
         seed: of the run; A is a pure function of it.
 
     Raises:
-        ValueError: if ``targets`` matches no module.
+        ValueError: if ``targets`` matches no module, or the model has an adapter already.
     """
+    if ADAPTER in getattr(model, "peft_config", {}):
+        raise ValueError("this backbone carries an adapter of another run: make a new backbone for each run")
     config = LoraConfig(
         r=args.rank, lora_alpha=args.alpha, lora_dropout=args.dropout, target_modules=args.targets or targets
     )

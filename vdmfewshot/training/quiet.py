@@ -18,6 +18,7 @@ WARNINGS = (
     r"Experiment logs directory .* exists and is not empty",  # W&B's files are there first, metrics.csv is not
     r"The .* does not have many workers",  # a handful of clips in memory
     r"The `local_dir_use_symlinks` argument is deprecated",  # diffusers with huggingface_hub 1
+    r"install \"ipywidgets\" for Jupyter",  # rich in a notebook: there is no bar, and no harm
     r"LightningCLI's args parameter is intended",  # main() called from Python
 )
 #: where Lightning lists accelerators that it did not find, advertises, and repeats the seed
