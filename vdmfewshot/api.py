@@ -6,37 +6,30 @@ the same data modules, defaults and ``FewShotTrainer.adapt``.
 
 from __future__ import annotations
 
-import functools
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jsonargparse import ArgumentParser
 from lightning.pytorch.loggers import CSVLogger
-from PIL import Image
-from torch import Tensor
 
 from vdmfewshot import backbones
 from vdmfewshot.backbones import Backbone
 from vdmfewshot.callbacks.default import default_callbacks
 from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.callbacks.export import AdapterExport
-from vdmfewshot.clips.clip import Pair, to_image
-from vdmfewshot.clips.transition import TransitionName
+from vdmfewshot.clips.clip import to_image
 from vdmfewshot.codecs import Codec, codec_from_spec
 from vdmfewshot.data.base import FewShotDataModule
-from vdmfewshot.data.examples import Example, Splits, picture_digest
-from vdmfewshot.data.memory import AnyPicture, as_picture
+from vdmfewshot.data.memory import AnyPicture
 from vdmfewshot.data.pairs import PairsDataModule, TargetName
-from vdmfewshot.data.pictures import read_picture
+from vdmfewshot.data.queries import Canvas, QueryDataModule, is_one
 from vdmfewshot.defaults import TRAINER
 from vdmfewshot.lora.adapters import MANIFEST_FILE, LoraArgs, Manifest
 from vdmfewshot.lora.export import save_adapter
 from vdmfewshot.lora.source import check_whole, locate
-from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.storage.documents import NUMBER, read_object
 from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.quiet import quiet
@@ -132,16 +125,6 @@ def load(folder: str | Path, model: str | Backbone | None = None, accelerator: s
     return Adapted(module, codec, Canvas(**manifest.clip), manifest, {}, place, accelerator)
 
 
-@dataclass(frozen=True)
-class Canvas:
-    """Clips of an adapter: F frames of (height, width) pixels, and how the input becomes the target within them."""
-
-    num_frames: int
-    height: int
-    width: int
-    transition: TransitionName
-
-
 @dataclass
 class Adapted:
     """A model that has learned a task.
@@ -180,7 +163,7 @@ class Adapted:
         Raises:
             ValueError: naming every picture that cannot be read.
         """
-        one = _is_one(images)
+        one = is_one(images)
         queries = QueryDataModule([images] if one else list(images), self.codec, self.clip)
         if not one and not len(images):
             return []
@@ -213,44 +196,6 @@ class Adapted:
         self.module.configure_model()
         save_adapter(place, backbone.denoiser, backbone.pipeline_class, self.manifest)
         return place
-
-
-class QueryDataModule(FewShotDataModule):
-    """Pictures to answer with a finished adapter.
-
-    Args:
-        images: see ``adapt``.
-        codec: of the adapter.
-        clip: of the adapter.
-    """
-
-    task_name = "queries"
-
-    def __init__(self, images: Sequence[AnyPicture], codec: Codec[Any], clip: Canvas) -> None:
-        super().__init__(num_frames=clip.num_frames, height=clip.height, width=clip.width, transition=clip.transition)
-        self.images = images
-        self._codec = codec
-
-    def load(self) -> Splits:
-        """Every picture, to be predicted; its content names it, so that its noise depends on nothing else."""
-        return Splits([], predict=[self._example(i, image) for i, image in enumerate(self.images)])
-
-    def _example(self, index: int, image: AnyPicture) -> Example:
-        return Example(f"{index}", f"picture {index}", functools.partial(read_query, image))
-
-    def make_codec(self) -> Codec[Any]:
-        """Of the adapter."""
-        return self._codec
-
-    def make_metric(self) -> TaskMetric:
-        """Raise: there is no truth to compare with."""
-        raise NotImplementedError("queries have no targets to be scored against")
-
-
-def read_query(image: AnyPicture) -> Pair:
-    """A picture named after its content."""
-    pair = Pair("query", read_picture(as_picture(image)))
-    return Pair(picture_digest(pair)[:16], pair.image)
 
 
 def make_module(model: str | Backbone | FewShotModule, seed: int) -> FewShotModule:
@@ -305,9 +250,3 @@ def _packages() -> tuple[Path, Path]:
     """Where ``experiments`` lies: in the installed package, or beside it in a checkout."""
     package = Path(__file__).parent
     return package.parent, package
-
-
-def _is_one(images: Any) -> bool:
-    if isinstance(images, np.ndarray | Tensor):
-        return images.ndim < 4
-    return isinstance(images, str | Path | Image.Image | Mapping)

@@ -126,12 +126,16 @@ def _class(cls: type, kind: type) -> dict[str, Any] | None:
 
 
 def _offered(kind: Any) -> Iterator[Any]:
-    """Concrete subclasses that a configuration may name, in alphabetical order."""
+    """Concrete subclasses that a configuration may name and a person would, in alphabetical order.
+
+    A class says ``offered = False`` of itself, not of its subclasses, if others make its objects.
+    """
     found, todo = set(), [kind]
     while todo:
         for cls in todo.pop().__subclasses__():
             todo.append(cls)
-            if not inspect.isabstract(cls) and not cls.__name__.startswith("_") and defined_at(cls) in allowed_paths():
+            hidden = cls.__name__.startswith("_") or not vars(cls).get("offered", True)
+            if not inspect.isabstract(cls) and not hidden and defined_at(cls) in allowed_paths():
                 found.add(cls)
     return iter(sorted(found, key=lambda cls: str(cls.__name__)))
 

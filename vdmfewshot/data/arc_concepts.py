@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.arc_tasks import list_tasks
@@ -16,6 +16,8 @@ from vdmfewshot.metrics.concepts import CONCEPTS, ConceptMetric, concept_of
 
 class ConceptTaskDataModule(ArcDataModule):
     """One ConceptARC task; arguments are those of ``ArcDataModule``, with three answers allowed."""
+
+    offered: ClassVar[bool] = False
 
     def __init__(self, task: str, source: str, max_attempts: int = 3, **kwargs: Any) -> None:
         super().__init__(task, source, max_attempts=max_attempts, **kwargs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.arc_tasks import load_task
@@ -17,6 +17,8 @@ FOLDS = 3
 
 class ArcFold(ArcDataModule):
     """A task without one of its demonstrations, which is asked in validation; it has no say in the test."""
+
+    offered: ClassVar[bool] = False
 
     def __init__(self, task: str, leave_out: int, **kwargs: Any) -> None:
         super().__init__(task, leave_out=leave_out, **kwargs)

@@ -85,6 +85,8 @@ class AllClasses(PairsDataModule):
     Its queries are asked in every pass: versions, see ``decode``, that ``join`` makes one answer of.
     """
 
+    offered: ClassVar[bool] = False
+
     most_classes: ClassVar[int] = IGNORE
 
     def make_codec(self) -> Codec[Any]:
@@ -144,6 +146,8 @@ class ClassPass(FewShotDataModule):
         group: numbers of its classes.
         number: of the pass, from 1.
     """
+
+    offered: ClassVar[bool] = False
 
     def __init__(self, whole: AllClasses, group: tuple[int, ...], number: int) -> None:
         same = ("support_seed", "height", "width", "batch_size", "eval_batch_size", "num_workers", "variants", "seed")

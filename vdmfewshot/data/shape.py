@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from lightning.pytorch import LightningDataModule
 
 from vdmfewshot.clips.transition import TransitionName
@@ -18,6 +20,8 @@ class ShapedDataModule(LightningDataModule):
         width: of frames in pixels.
         transition: from input to target; that of the model's preset if not given.
     """
+
+    offered: ClassVar[bool] = False
 
     def __init__(self, num_frames: int | None, height: int, width: int, transition: TransitionName | None) -> None:
         super().__init__()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -55,6 +55,8 @@ class StackedDataModule(LightningDataModule):
         tasks: their data modules; their ``task_name`` names them.
         eval_batch_size: queries of a batch on each device, of whichever tasks.
     """
+
+    offered: ClassVar[bool] = False
 
     def __init__(self, tasks: list[FewShotDataModule], eval_batch_size: int = 8) -> None:
         super().__init__()
@@ -177,6 +179,8 @@ class ListedDataModule(StackedDataModule):
         tasks: ids; all that there are if not given.
         eval_batch_size: queries of a batch on each device, of whichever tasks.
     """
+
+    offered: ClassVar[bool] = False
 
     def __init__(self, tasks: list[str] | None = None, eval_batch_size: int = 8) -> None:
         super().__init__([], eval_batch_size)

@@ -105,9 +105,8 @@ def inject(model: Any, args: LoraArgs, targets: str, seed: int) -> None:
     """
     if ADAPTER in getattr(model, "peft_config", {}):
         raise ValueError("this backbone carries an adapter of another run: make a new backbone for each run")
-    config = LoraConfig(
-        r=args.rank, lora_alpha=args.alpha, lora_dropout=args.dropout, target_modules=args.targets or targets
-    )
+    modules = args.targets or targets
+    config = LoraConfig(r=args.rank, lora_alpha=args.alpha, lora_dropout=args.dropout, target_modules=modules)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "lora"))
         try:
