@@ -104,12 +104,18 @@ FORBIDDEN = {
 }
 
 
+def written(file: Path) -> str:
+    """A file's text; of a notebook without its pictures, whose letters mean nothing."""
+    text = file.read_text(encoding="utf-8")
+    return re.sub(r'"image/png": "[^"]*"', "", text) if file.suffix == ".ipynb" else text
+
+
 @pytest.mark.parametrize("name", list(FORBIDDEN))
 def test_no_file_holds(name: str) -> None:
     found = [
         f"{file.relative_to(ROOT)}: {match.group()}"
         for file in TEXTS
-        for match in re.finditer(FORBIDDEN[name], file.read_text(encoding="utf-8"))
+        for match in re.finditer(FORBIDDEN[name], written(file))
     ]
     assert not found
 
