@@ -66,7 +66,7 @@ def test_every_shipped_configuration_says_what_it_is(kind: str) -> None:
         assert summary(file), file
         assert f"  {name}" in text
     assert f"{option} NAME" in text
-    assert max(map(len, text.splitlines())) <= 100
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_names_in_files_are_those_of_the_command_line(tmp_path: Path) -> None:

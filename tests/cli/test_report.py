@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,24 @@ def test_long_names_and_narrow_terminals_cost_no_column(
     (row,) = table(["runs"], capsys)
     assert row[0] == f"runs/{'long' * 10}/version_0"
     assert row[-2:] == ["9/10", "111"]
+
+
+def test_in_a_terminal_the_table_fits_80_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """rich takes FORCE_COLOR for a terminal."""
+    monkeypatch.chdir(tmp_path)
+    write_scores(Path("runs/of-a-long-name") / "version_0", 1, 0.5)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    main(["report", "runs"])
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    words = " ".join(lines).split()
+    assert {"9/10", "111", "0.500"} <= set(words)
+    assert "…" not in "".join(lines)
 
 
 def test_validation_scores_are_not_test_scores(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def _table(title: str, *names: str) -> Table:
     """A table of left-aligned names and right-aligned numbers."""
     # Narrow enough for 80 columns, which is what a terminal has that does not say.
     table = Table(title=escape(title), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in names:
-        table.add_column(name, no_wrap=True)
+    for name in names:  # an empty heading is that of scores, which stay whole; long names of runs may break
+        table.add_column(name, no_wrap=not name, overflow="fold", min_width=8 if name else None)
     for heading in ("score", "95 %\ninterval", *(heading for heading, _ in REFERENCES), "n", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     return table

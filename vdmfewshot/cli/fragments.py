@@ -65,7 +65,7 @@ def listing(kinds: Sequence[str]) -> str:
         folders, option = KINDS[kind]
         lines.append(f"{kind}, used as {option} NAME:")
         for name, file in fragments(folders).items():
-            text = textwrap.wrap(summary(file), 70)
+            text = textwrap.wrap(summary(file), 54)
             lines += [f"  {name:<24}{text[0] if text else ''}".rstrip(), *(f"{'':26}{more}" for more in text[1:])]
         lines.append("")
     return "\n".join(lines)

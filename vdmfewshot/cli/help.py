@@ -45,7 +45,8 @@ ONLY_TRAINING = ("trainer.max_steps", "data.variants", "data.batch_size", "model
 def overview(version: str) -> str:
     """What ``vdmfewshot`` alone prints."""
     more = "Help: vdmfewshot VERB --help. What ships with the package: vdmfewshot list"
-    return f"vdmfewshot {version}. {OVERVIEW}\n\nVerbs:\n{table()}\n\n{more}\n"
+    head, _, rest = OVERVIEW.partition("\n\n")
+    return f"{textwrap.fill(f'vdmfewshot {version}. {head}', 80)}\n\n{rest}\n\nVerbs:\n{table()}\n\n{more}\n"
 
 
 def verb_help(verb: Verb, topic: str, schema: Schema) -> str:

@@ -18,8 +18,8 @@ from vdmfewshot.storage.errors import DamagedFileError
 
 #: of files that hold the table
 FORMATS = {"markdown": "Markdown", "csv": "CSV", "json": "JSON"}
-#: a narrow terminal may break lines of the table, but must not cost it columns
-WIDTH = 1000
+#: in files lines stay whole; a narrow terminal breaks names of runs, and must not cost the table columns
+WIDTH, LEAST = 1000, 80
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ def report(args: Sequence[str]) -> None:
             damaged.append(str(error))
     rows = [(str(score.run), score.metric, {**score.row, "seconds": score.seconds}) for score in scores]
     if rows:
-        Console(width=WIDTH).print(runs_table(rows))
+        console = Console()
+        console.width = max(LEAST, console.width) if console.is_terminal else WIDTH
+        console.print(runs_table(rows))
     if damaged:
         raise DamagedFileError("; ".join(damaged))
 
