@@ -6,8 +6,6 @@ import json
 import socket
 from pathlib import Path
 
-import pytest
-
 from vdmfewshot.studies.store import Failure, Store
 
 UNIT = "0123456789abcdef"
@@ -67,13 +65,16 @@ def test_a_unit_that_has_a_result_has_not_failed(tmp_path: Path) -> None:
     assert store.failures() == {}
 
 
-def test_signs_of_life_end_with_their_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signs_of_life_end_with_their_process(tmp_path: Path) -> None:
     store = Store(tmp_path)
     with store.claimed([UNIT]):
         assert list(store.running()) == [UNIT]
-        (tmp_path / "running" / UNIT).write_text(f"{socket.gethostname()} 999999999")
-        assert store.running() == {}
     assert not list((tmp_path / "running").iterdir())
+    left = tmp_path / "running" / f"{socket.gethostname()}-999999999-abc"
+    left.write_text(UNIT)
+    assert store.running() == {}
+    store.sweep()
+    assert not left.exists()
 
 
 def test_drafts_of_dead_processes_are_removed(tmp_path: Path) -> None:

@@ -43,8 +43,8 @@ class Failure:
 class Store:
     """The folder of a study.
 
-    ``units/<ab>/<id>`` holds a result, ``failed/<id>.json`` why there is none, ``running/<id>`` a sign that somebody is
-    at it. Names are hashes: whatever a task is called, nothing is written elsewhere.
+    ``units/<ab>/<id>`` holds a result, ``failed/<id>.json`` why there is none, and a file in ``running`` the ids of a
+    stack that somebody is at. Names are hashes: whatever a task is called, nothing is written elsewhere.
 
     Args:
         folder: of the study, on storage that all workers share.
@@ -62,6 +62,9 @@ class Store:
     def publish(self, unit: str, draft: Path, facts: Mapping[str, Any]) -> bool:
         """Make a finished draft the result of a unit: ``DONE`` is written last, then the folder takes its name.
 
+        Nothing waits for the disk. After a power cut, a result of the last seconds whose files are not whole is known
+        by their sizes and hashes, which ``DONE`` holds, and its unit is run again.
+
         Args:
             unit: id.
             draft: folder on the same file system; it is gone afterwards.
@@ -73,8 +76,7 @@ class Store:
         files = {
             path.relative_to(draft).as_posix(): sealed(path) for path in sorted(draft.rglob("*")) if path.is_file()
         }
-        with replacing(draft / DONE) as file:
-            file.write_text(json.dumps({**facts, "id": unit, "files": files}, sort_keys=True), encoding="utf-8")
+        (draft / DONE).write_text(json.dumps({**facts, "id": unit, "files": files}, sort_keys=True), encoding="utf-8")
         place = self.place(unit)
         place.parent.mkdir(parents=True, exist_ok=True)
         first = self._take(draft, place)
@@ -161,49 +163,50 @@ class Store:
     @contextmanager
     def claimed(self, units: Iterable[str]) -> Iterator[None]:
         """Within, others see that somebody is at these units. Only a courtesy: two results cannot collide."""
-        files, sign = [self.folder / "running" / unit for unit in units], f"{socket.gethostname()} {os.getpid()}"
-        for file in files:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(sign, encoding="utf-8")
+        sign = self.folder / "running" / f"{me()}-{uuid4().hex[:8]}"
+        sign.parent.mkdir(parents=True, exist_ok=True)
+        sign.write_text("\n".join(units), encoding="utf-8")
         try:
             yield
         finally:
-            for file in files:
-                file.unlink(missing_ok=True)
+            sign.unlink(missing_ok=True)
 
     def running(self) -> dict[str, str]:
         """Host and process by unit, of processes that may still be alive."""
         found = {}
-        for file in (self.folder / "running").glob("*"):
+        for file in (self.folder / "running").glob("*-*-*"):
             with suppress(OSError, ValueError):
-                host, pid = file.read_text(encoding="utf-8").split()
+                host, pid, _ = file.name.rsplit("-", 2)
                 fresh = time.time() - file.stat().st_mtime < STALE
                 if fresh and (host != socket.gethostname() or alive(int(pid))):
-                    found[file.name] = f"{host} {pid}"
+                    found.update(dict.fromkeys(file.read_text(encoding="utf-8").split(), f"{host} {pid}"))
         return found
 
     # -- drafts -------------------------------------------------------------------------------------------------------
 
     def scratch(self) -> Path:
         """A new empty folder on the file system of the results."""
-        folder = self.folder / "scratch" / f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:8]}"
+        folder = self.folder / "scratch" / f"{me()}-{uuid4().hex[:8]}"
         folder.mkdir(parents=True)
         return folder
 
     def sweep(self) -> None:
-        """Remove drafts of processes that have ended on this host."""
-        for folder in (self.folder / "scratch").glob("*-*-*"):
-            host, pid, _ = folder.name.rsplit("-", 2)
+        """Remove drafts and signs of life of processes that have ended on this host."""
+        for left in (found for name in ("scratch", "running") for found in (self.folder / name).glob("*-*-*")):
+            host, pid, _ = left.name.rsplit("-", 2)
             if host == socket.gethostname() and pid.isdigit() and not alive(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+                shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+
+
+def me() -> str:
+    """Host and process."""
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
 def sealed(file: Path) -> list[Any]:
-    """Size and SHA-256 of a file, which is on disk when this returns."""
+    """Size and SHA-256 of a file."""
     with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        os.fsync(stream.fileno())
-    return [file.stat().st_size, digest]
+        return [os.fstat(stream.fileno()).st_size, hashlib.file_digest(stream, "sha256").hexdigest()]
 
 
 def alive(pid: int) -> bool:
