@@ -15,8 +15,10 @@ from rich.console import Console
 
 from tests.studies.units import ScriptedAdapter, ScriptedPlanner
 from vdmfewshot.studies.engine import PARTIAL, Engine
+from vdmfewshot.studies.progress import Progress
 from vdmfewshot.studies.settings import Study
 from vdmfewshot.studies.units import Manifest
+from vdmfewshot.studies.work import Outcome
 
 
 def make_engine(folder: Path, script: dict[str, Any], **settings: Any) -> Engine:
@@ -209,3 +211,14 @@ def test_wandb_hears_of_every_unit_and_gets_one_table(tmp_path: Path, monkeypatc
     assert len(content["data"]) == 10
     status = content["columns"].index("status")
     assert sorted(row[status] for row in content["data"]) == ["done"] * 9 + ["failed"]
+
+
+def test_the_time_left_is_that_of_units_however_many_end_at_once(tmp_path: Path) -> None:
+    """The first of a stack to be counted has not taken as long as the whole stack."""
+    engine = make_engine(tmp_path, TEN)
+    manifest = engine.manifest()
+    progress = Progress(manifest, {}, [], Console(file=io.StringIO()))
+    progress.add(Outcome(manifest.units[0].id, 30.0, {"score": 1.0}))
+    assert progress.line() == "1/10 done, about 4 min left; pass@2 mean 1.000, highest 1.000"
+    progress.workers = 9
+    assert "about 30 s left" in progress.line()

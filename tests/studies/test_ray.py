@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from vdmfewshot.studies.engine import PARTIAL, Engine
 from vdmfewshot.studies.settings import Executor, Study
 
 ray = pytest.importorskip("ray")
+# Ray's workers yield to everything else, and on a machine that is busy they would not even come up.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from statistics import median
+from statistics import fmean, median
 from typing import Any, Protocol
 
 from rich.console import Console
@@ -48,12 +48,12 @@ class Progress:
         self.manifest = manifest
         self.console = console
         self.listeners = list(listeners)
-        self.running = 0
+        self.running, self.workers = 0, 1
         self.scores = {unit: score for unit, facts in finished.items() if (score := facts["score"]) is not None}
         self.done, self.failed = set(finished), set(failed) - set(finished)
         self.seconds: list[float] = []
         self._reasons: list[str] = []
-        self._started, self._before, self._said = time.monotonic(), len(self.done) + len(self.failed), 0.0
+        self._said = 0.0
 
     @property
     def total(self) -> int:
@@ -97,9 +97,8 @@ class Progress:
             f"{count} {name}" for count, name in ((len(self.failed), "failed"), (self.running, "running")) if count
         ]
         left = self.total - len(self.done) - len(self.failed)
-        handled = len(self.done) + len(self.failed) - self._before
-        if left and handled > 0:
-            parts.append(f"about {duration((time.monotonic() - self._started) / handled * left)} left")
+        if left and self.seconds:
+            parts.append(f"about {duration(fmean(self.seconds) * left / self.workers)} left")
         return ", ".join(parts) + self._scores()
 
     def median_seconds(self) -> float | None:

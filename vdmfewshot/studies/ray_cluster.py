@@ -144,6 +144,7 @@ class Pool:
         )
         # Where there is no GPU to wait for, workers of one node come up side by side.
         self.workers = [kind.remote(make_adapter, study, str(Path.cwd())) for _ in range(count)]
+        progress.workers = count
 
     def _size(self, stacks: int) -> tuple[int, float]:
         """Number of workers, and GPUs of each."""
