@@ -99,7 +99,7 @@ def executors(tasks: int, seconds: float, repeats: int) -> dict[str, float]:
 
     manifest = Manifest(units(tasks, seconds), "x")
     cases = {"local": Executor(), "ray, 1 worker": Executor("ray", 1), "ray, 2 workers": Executor("ray", 2)}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=100 << 20)
     try:
         measure(Manifest(units(4, 0.0), "x"), cases["ray, 2 workers"], 1)
         found: dict[str, list[float]] = {name: [] for name in cases}
