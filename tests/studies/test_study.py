@@ -14,7 +14,9 @@ import yaml
 from rich.console import Console
 
 from tests.data.arc_files import task, write
+from vdmfewshot.cli.pages.runs import read_run
 from vdmfewshot.cli.planner import CommandLinePlanner
+from vdmfewshot.cli.report import find_scores
 from vdmfewshot.cli.runner import CommandLineAdapter
 from vdmfewshot.cli.study import study
 from vdmfewshot.studies.engine import PARTIAL, Engine
@@ -67,8 +69,13 @@ def finished(source: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory)
     """The YAML file of a study that has run."""
     folder = tmp_path_factory.mktemp("study")
     file = saved(folder, settings(source, tiny, folder / "runs"))
-    assert study(["-c", str(file)]) == PARTIAL
+    assert study(["-c", str(file), "--out", str(folder / "runs")]) == PARTIAL
     return file
+
+
+def where(file: Path) -> tuple[str, str]:
+    """The option that allows a study to write where its file says, outside of the working folder."""
+    return "--out", str(file.parent / "runs")
 
 
 def folder_of(file: Path) -> Path:
@@ -107,10 +114,19 @@ def test_the_summary_has_points_families_and_reasons(finished: Path, capsys: pyt
     assert {name: rows["pass@2"]["n_expected"] for name, rows in first["families"].items()} == {"a": 3, "b": 4}
     assert first["scores"]["pass@2"]["ceiling"] is not None
     assert "needs a list 'test'" in summary["missing"]["a/t2 shots=2"]["reason"]
-    assert study(["report", "-c", str(finished)]) == PARTIAL
+    assert study(["report", "-c", str(finished), *where(finished)]) == PARTIAL
     printed = capsys.readouterr().out
     assert "concepts: 10 of 12 units" in printed
     assert "a/t2 shots=3: data:" in printed
+
+
+def test_a_report_shows_each_point_with_its_samples(finished: Path) -> None:
+    runs = {folder: read_run(folder, scores) for folder, scores in find_scores(folder_of(finished)).items()}
+    assert [run.settings["shots"] for run in runs.values()] == [2, 3]
+    for run in runs.values():
+        assert len(run.samples) == run.row["n_expected"] == 7
+        assert run.failures["no attempt drew a grid"] >= 1, "a unit without a result counts"
+        assert run.command == f"vdmfewshot study -c {folder_of(finished) / 'study.yaml'}"
 
 
 def test_a_finished_study_reports_without_torch(finished: Path) -> None:
@@ -119,7 +135,9 @@ def test_a_finished_study_reports_without_torch(finished: Path) -> None:
         "assert 'torch' not in sys.modules, 'torch'; raise SystemExit(status)"
     )
     for verb in (["run"], ["status"], ["report"]):
-        done = subprocess.run([sys.executable, "-c", code, *verb, "-c", str(finished)], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, *verb, "-c", str(finished), *where(finished)], capture_output=True, text=True
+        )
         assert done.returncode == (0 if verb == ["status"] else PARTIAL), done.stderr
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from vdmfewshot.callbacks.task_scores import Evaluated
 from vdmfewshot.data.examples import safe_key
 from vdmfewshot.metrics.base import TaskMetric
-from vdmfewshot.metrics.records import to_json, write_atomically
+from vdmfewshot.metrics.records import SAMPLES, publish, to_json, write_atomically
 from vdmfewshot.storage.documents import parse_json
 from vdmfewshot.studies.report import SUMMARY, fingerprint, reasons
 from vdmfewshot.studies.store import Store
@@ -50,8 +50,9 @@ def summarize(manifest: Manifest, store: Store, make_metric: MakeMetric) -> dict
         "cpu_hours": sum(facts["cpu_seconds"] for facts in finished.values()) / 3600,
     }
     summary: dict[str, Any] = parse_json(to_json(content))
-    for point in summary["points"]:
-        publish_point(point, store.folder)
+    for point, units in zip(summary["points"], points.values(), strict=True):
+        parts = {unit.task: part(unit, store, finished) for unit in units}
+        publish_point(point, store.folder, Evaluated.pool(parts), metric_of(units, finished, make_metric), units[0])
     write_atomically(store.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     return summary
 
@@ -61,7 +62,7 @@ def row_of(
 ) -> dict[str, Any]:
     """Scores of one point: pooled over all tasks, and over those of each family."""
     parts = {unit.task: part(unit, store, finished) for unit in units}
-    metric = make_metric(next((unit for unit in units if unit.id in finished), units[0]))
+    metric = metric_of(units, finished, make_metric)
     families: dict[str, dict[str, Evaluated]] = {}
     for unit in units:
         families.setdefault(unit.family, {})[unit.task] = parts[unit.task]
@@ -82,12 +83,22 @@ def row_of(
     }
 
 
-def publish_point(point: Mapping[str, Any], folder: Path) -> None:
-    """The scores of a point where ``vdmfewshot report`` finds those of runs."""
+def metric_of(units: Sequence[Unit], finished: Mapping[str, Any], make_metric: MakeMetric) -> TaskMetric:
+    """The metric of a point: that of a unit that could be run."""
+    return make_metric(next((unit for unit in units if unit.id in finished), units[0]))
+
+
+def publish_point(point: Mapping[str, Any], folder: Path, found: Evaluated, metric: TaskMetric, unit: Unit) -> None:
+    """Scores, records and settings of a point where ``vdmfewshot report`` finds those of runs."""
     name = safe_key(describe(point["point"]) or "all") + f"-{safe_key(point['main'])}"
     head = {"task": f"{point['expected']} tasks", **{key: point[key] for key in ("main", "step", "fit_seconds")}}
-    file = folder / "points" / name / "scores" / "test" / f"step={point['step']}" / "scores.json"
-    write_atomically(file, json.dumps({**head, "scores": point["scores"]}, indent=1) + "\n")
+    run = folder / "points" / name
+    place = run / "scores" / "test" / f"step={point['step']}"
+    found.publish(place, head, point["scores"])
+    publish(place, found.samples(metric), SAMPLES)
+    config = folder / "configs" / f"{unit.config}.yaml"
+    if config.is_file():
+        write_atomically(run / "config.yaml", config.read_text(encoding="utf-8"))
 
 
 def part(unit: Unit, store: Store, finished: Mapping[str, Any]) -> Evaluated:

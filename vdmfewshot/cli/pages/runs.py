@@ -13,6 +13,8 @@ from vdmfewshot.storage.errors import DamagedFileError
 from vdmfewshot.storage.limited_yaml import read_yaml
 
 REMEDY = "run the test again"
+#: folder of a study that holds its points, each as a run is kept
+POINTS = "points"
 #: fields of a score that the table shows; what is undefined is null
 UNDEFINED = (*NUMBER, type(None))
 ROW: dict[str, Kind] = {
@@ -95,7 +97,9 @@ class RunReport:
 
     @property
     def command(self) -> str:
-        """Repeats the run."""
+        """Repeats the run, or the study that it is a point of."""
+        if self.folder.parent.name == POINTS:
+            return f"vdmfewshot study -c {self.folder.parents[1] / 'study.yaml'}"
         return f"vdmfewshot adapt -c {self.folder / 'config.yaml'}"
 
 
