@@ -60,16 +60,25 @@ def test_predictions(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_start_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[tuple[str, ...]] = []
-    monkeypatch.setattr(startup, "process", lambda *command: lambda: called.append(command))
-    rows = run(startup, tmp_path / "out", monkeypatch)["rows"]
-    assert len(rows) == 5
-    assert len(called) == 10, "five commands: a warm-up and one round"
-    assert any("fit" in command and "1" in command for command in called)
+    for name in ("process", "first_word"):
+        monkeypatch.setattr(startup, name, lambda *command, **_: lambda: called.append(command))
+    content = run(startup, tmp_path / "out", monkeypatch)
+    assert next(row["case"] for row in content["rows"]) == startup.BASELINE
+    assert len(called) == 2 * len(content["rows"]), "a warm-up and one round"
+    assert content["times_the_baseline"].keys() == {startup.BEGINS, startup.COLD, startup.DONE}
+    assert any("training_step" in command and "adapt" in command for command in called)
 
 
 def test_a_start_up_process_that_fails_is_an_error() -> None:
+    startup.process("-c", "raise SystemExit(2)", status=2)()
     with pytest.raises(Exception, match="exit status 3"):
         startup.process("-c", "raise SystemExit(3)")()
+    with pytest.raises(RuntimeError, match="has said nothing"):
+        startup.first_word("-c", "")()
+
+
+def test_a_run_is_timed_until_it_speaks() -> None:
+    startup.first_word("-c", "import sys, time; sys.stderr.write('a'); sys.stderr.flush(); time.sleep(1000)")()
 
 
 def test_rounds_are_interleaved_and_ratios_are_taken_within_them() -> None:

@@ -177,6 +177,20 @@ def test_every_lower_bound_is_met_here_and_has_a_bound() -> None:
         assert requirement.specifier.contains(version(name), prereleases=True), name
 
 
+def test_what_no_checker_sees_has_a_reason_beside_it() -> None:
+    """``type: ignore`` names its code, and a comment there or above, why; an assertion says on what it relies."""
+    silent = re.compile(r"# type: ignore(?!\[[a-z-]+(?:, [a-z-]+)*\])")
+    unexplained = re.compile(r"# type: ignore\[[^]]*\]$")
+    for file in (f for f in SOURCES if f.relative_to(ROOT).parts[0] == "vdmfewshot"):
+        lines = file.read_text().splitlines()
+        for before, line in zip(["", *lines], lines, strict=False):
+            assert not silent.search(line), f"{file}: {line}"
+            if unexplained.search(line):
+                assert before.lstrip().startswith("#"), f"{file}: {line}"
+        asserts = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.Assert)]
+        assert all(node.msg for node in asserts), file
+
+
 def test_imports_of_the_package_are_declared() -> None:
     """Every third-party module that the package imports is a dependency, or imported within an extra's own code."""
     modules = {"cv2": "opencv-python-headless", "PIL": "pillow"}

@@ -169,6 +169,7 @@ class Adapted:
             return []
         with quiet(), tempfile.TemporaryDirectory() as place:
             trainer = FewShotTrainer(
+                # native_precision gives a word of the Literal
                 accelerator=self.accelerator, devices=1, precision=native_precision(self.accelerator),  # type: ignore[arg-type]
                 logger=False, enable_progress_bar=False, enable_checkpointing=False, default_root_dir=place,
             )  # fmt: skip

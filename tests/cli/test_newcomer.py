@@ -71,9 +71,10 @@ def test_the_end_names_results_and_answers_keep_their_files_names(
 
 
 @pytest.mark.usefixtures("no_weights")
-def test_a_finished_run_has_nothing_left_to_train(args: list[str]) -> None:
+def test_a_finished_run_has_nothing_left_to_train(args: list[str], runs: Path) -> None:
     with pytest.raises(ValueError, match=r"has 2 steps and trainer\.max_steps is 2.*nothing left to train"):
         main(["fit", *args, "--ckpt_path", "last"])
+    assert not (runs / "mine" / "version_1").exists(), "no version for nothing"
 
 
 def test_a_run_that_is_stopped_says_how_to_go_on(
@@ -110,6 +111,15 @@ def test_the_last_checkpoint_of_a_name_goes_on_and_progress_counts_the_whole_run
     bar = Progress()
     bar._trainer = resumed.trainer  # type: ignore[assignment]
     assert bar.total_train_batches == 3, "two of them before the resume"
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_inputs_without_any_answer_cannot_be_learned_from(args: list[str], tmp_path: Path) -> None:
+    (tmp_path / "input").mkdir()
+    for i in range(3):
+        Image.fromarray(np.full((32, 32, 3), 60 * i, np.uint8)).save(tmp_path / "input" / f"{i}.png")
+    with pytest.raises(ValueError, match=r"none of 3 inputs has a target to learn from; add targets, or .*predict"):
+        main(["adapt", *args, "--data.root", str(tmp_path)])
 
 
 @pytest.mark.usefixtures("no_weights")

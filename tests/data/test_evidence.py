@@ -21,6 +21,10 @@ HERE = [name for name in GENERATORS if name != "depth" or physics.available()]
 ROWS = [task for task in TASKS.values() if not task.missing and (task.row != "arc" or task.name.endswith("b1948b0a"))]
 
 
+def test_every_generator_is_a_task() -> None:
+    assert set(GENERATORS) < set(TASKS)
+
+
 @pytest.mark.parametrize("name", HERE)
 def test_pairs_are_pure_functions_of_their_place(name: str) -> None:
     draw = make_pair.__wrapped__  # not from the memory of the first draw

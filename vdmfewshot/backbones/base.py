@@ -205,7 +205,7 @@ class Backbone(nn.Module, ABC):
     def _apply(self, fn: Any, recurse: bool = True) -> Backbone:
         """Move everything but offloaded weights."""
         with memory.in_place(self.denoisers if self.memory.offload == "group" else []):
-            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch annotates no argument
         return self
 
     @property

@@ -199,25 +199,25 @@ def no_bar_a_model() -> Iterator[None]:
             disable_progress_bars()
 
 
-class ModelConfig(diffusers.ConfigMixin):  # type: ignore[misc]
+class ModelConfig(diffusers.ConfigMixin):  # type: ignore[misc]  # mypy skips diffusers
     """Reads a model's configuration from the hub without its class."""
 
     config_name = "config.json"
 
 
-class SchedulerConfig(diffusers.ConfigMixin):  # type: ignore[misc]
+class SchedulerConfig(diffusers.ConfigMixin):  # type: ignore[misc]  # mypy skips diffusers
     """Reads a scheduler's configuration from the hub without its class."""
 
     config_name = "scheduler_config.json"
 
 
-class PipelineConfig(diffusers.ConfigMixin):  # type: ignore[misc]
+class PipelineConfig(diffusers.ConfigMixin):  # type: ignore[misc]  # mypy skips diffusers
     """Reads a pipeline's list of parts and settings from the hub without its class."""
 
     config_name = "model_index.json"
 
 
-class GuiderConfig(diffusers.ConfigMixin):  # type: ignore[misc]
+class GuiderConfig(diffusers.ConfigMixin):  # type: ignore[misc]  # mypy skips diffusers
     """Reads a guider's configuration from the hub without its class."""
 
     config_name = "guider_config.json"

@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 
 
-class Valueless(TorchFunctionMode):  # type: ignore[no-untyped-call]
+class Valueless(TorchFunctionMode):  # type: ignore[no-untyped-call]  # torch has no types here
     """Within it, masks of fake tensors select everything, their negations nothing, and conditions do not hold.
 
     Some networks sort text tokens into valid ones and padding. What follows has the same shapes however many are valid.

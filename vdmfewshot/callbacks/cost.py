@@ -71,7 +71,7 @@ class CostReport(Callback):
             Console().print(f"{clips}\n{self._summary(cost, stage == 'fit')}", highlight=False)
 
     def _note(self, cost: Cost, module: FewShotModule, accumulate: int) -> None:
-        assert self._plan is not None
+        assert self._plan is not None, "setup makes it"
         sampling, steps = module.sampling, module.sampling.num_inference_steps(module.backbone.preset)
         recomputed = self._plan.memory.recomputed(cost.blocks)
         prediction = cost.prediction(steps, sampling.guidance_scale, sampling.attempts)
@@ -85,7 +85,7 @@ class CostReport(Callback):
         }
 
     def _summary(self, cost: Cost, training: bool) -> str:
-        assert self._plan is not None
+        assert self._plan is not None, "setup makes it"
         v, plan = self.values, self._plan
         lines = [f"Cost: {cost.tokens} tokens a clip; {number(v['tflop_per_prediction'])} TFLOP a prediction"]
         if training:

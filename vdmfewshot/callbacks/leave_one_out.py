@@ -95,9 +95,10 @@ class LeaveOneOut(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Read what the validation found, and keep the weights if it is the best so far."""
+        # the datamodule is set while it runs
         if trainer.sanity_checking or not isinstance(trainer.datamodule, ArcFoldsDataModule):  # type: ignore[attr-defined]
             return
-        assert isinstance(pl_module, FewShotModule)
+        assert isinstance(pl_module, FewShotModule), "its data need it"
         records = Evaluated.read(run_folder(trainer) / "scores" / "val" / f"step={trainer.global_step}").records
         found = held(trainer.global_step, records, pl_module.sampling.views)
         if not self._history or found.rank > self._best.rank:
@@ -108,14 +109,14 @@ class LeaveOneOut(Callback):
         """Put the best weights back and ask the test in the views that are kept."""
         if not self._history:
             return
-        assert isinstance(pl_module, FewShotModule)
+        assert isinstance(pl_module, FewShotModule), "its data need it"
         pl_module.load_state_dict(self._weights, strict=False)
         best, last = self._best, self._history[-1]
         steps = ", ".join(str(entry.step) for entry in self._history)
         other = "" if best is last else f"; the last had {last}"
         say(f"leave-one-out: of steps {steps}, step {best.step} is taken: {best}{other}")
         if pl_module.sampling.views > 1:
-            self._choose_views(trainer.datamodule, pl_module, best)  # type: ignore[attr-defined]
+            self._choose_views(trainer.datamodule, pl_module, best)  # type: ignore[attr-defined]  # set while it runs
 
     def _choose_views(self, data: ArcFoldsDataModule, module: FewShotModule, best: Held) -> None:
         kept = kept_views(best.votes)

@@ -68,10 +68,10 @@ class Predictions(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Decode and save each query of the batch."""
-        assert self._joiner is not None
+        assert self._joiner is not None, "setup makes it"
         tasks = answering(trainer)
         for name, part in self._joiner.parts(outputs).items():
-            assert part.generated is not None
+            assert part.generated is not None, "generate fills it"
             readers = decoders(tasks[name], part.views, part.generated.shape[1])
             for pair, clips in zip(part.pairs, part.generated, strict=True):
                 row = save_query(self._folder / name, tasks[name], pair, last_frames(clips), readers)

@@ -12,7 +12,7 @@ class Progress(RichProgressBar):
     """Lightning's progress bar without the epoch count and the version number."""
 
     def _get_train_description(self, current_epoch: int) -> str:
-        tasks = getattr(self.trainer.datamodule, "tasks", None)  # type: ignore[attr-defined]
+        tasks = getattr(self.trainer.datamodule, "tasks", None)  # type: ignore[attr-defined]  # set while it runs
         return "Adapting" if tasks is None else f"Adapting {len(tasks)} tasks"
 
     @property

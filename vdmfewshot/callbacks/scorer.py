@@ -156,7 +156,7 @@ class Scorer(Callback):
                 task = tasks[name].data
                 self._publish(trainer, self._folder / name, task.task_name, task.make_metric(), part, seconds)
         whole = merged.finish() if merged else found[""] if "" in found else Evaluated.pool(found)
-        title: str = trainer.datamodule.task_name  # type: ignore[attr-defined]
+        title: str = trainer.datamodule.task_name  # type: ignore[attr-defined]  # set while it runs
         metric = (merged or next(iter(tasks.values()))).data.make_metric()
         rows = self._publish(trainer, self._folder, title, metric, whole, seconds)
         self._log(stage, module, rows, metric.main)

@@ -104,7 +104,7 @@ class Visuals(Callback):
             self._keep_part(module, part)
 
     def _keep_part(self, module: LightningModule, part: ClipBatch) -> None:
-        assert part.generated is not None
+        assert part.generated is not None, "generate fills it"
         known = {(sample.task, sample.pair.key) for sample in self._samples}
         for i, (pair, clips, task) in enumerate(zip(part.pairs, part.generated, part.tasks, strict=True)):
             if len(self._samples) < self.max_samples and (task, pair.key) not in known:
@@ -134,11 +134,12 @@ class Visuals(Callback):
 
 def whole_clip(module: LightningModule, outputs: ClipBatch, index: int) -> Tensor:
     """(F, 3, H, W), the first attempt of a sample; decoded here if prediction decoded no more than the last frame."""
-    assert outputs.generated is not None
+    assert outputs.generated is not None, "generate fills it"
     clip = outputs.generated[index, 0]
     if len(clip) > 1 or outputs.latents is None:
         return clip
     noise = [named_generator("pictures", outputs.pairs[index].key)]
+    # torch: an attribute is a Tensor or a Module
     decoded: Tensor = module.backbone.decode(outputs.latents[index, :1], noise)[0]  # type: ignore[operator, union-attr]
     return decoded
 

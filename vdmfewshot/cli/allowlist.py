@@ -141,6 +141,7 @@ def check_arguments(config: Mapping[str, Any]) -> None:
         if node.get("dict_kwargs"):
             raise ValueError(f"dict_kwargs are not accepted, got {node['dict_kwargs']} for {path}; use init_args")
         for name in REFUSED.get(path.rpartition(".")[2], ()):
+            # an allowed path leads to a class
             default = inspect.signature(locate(path)).parameters[name].default  # type: ignore[arg-type]
             if arguments.get(name, default) != default:
                 raise ValueError(f"{name} of {path} is not accepted: it can name code or files anywhere; leave it out")

@@ -35,7 +35,7 @@ from vdmfewshot.data.stack import StackedDataModule
 from vdmfewshot.data.survey import log
 from vdmfewshot.defaults import TRAINER
 from vdmfewshot.training.module import UNTRAINED, FewShotModule
-from vdmfewshot.training.refusals import require_clip, require_hardware, require_steps
+from vdmfewshot.training.refusals import nothing_to_score, require_clip, require_hardware, require_steps
 from vdmfewshot.training.stacked_module import StackedModule
 from vdmfewshot.training.trainer import FewShotTrainer, native_precision
 
@@ -157,7 +157,7 @@ class FewShotCLI(GuardedCLI):
 
     def after_fit(self) -> None:
         """Tell the shell if the fit was terminated."""
-        assert isinstance(self.trainer, FewShotTrainer)
+        assert isinstance(self.trainer, FewShotTrainer), "make_cli asks for it"
         self.trainer.exit_if_terminated()
 
     def before_adapt(self) -> None:
@@ -167,13 +167,7 @@ class FewShotCLI(GuardedCLI):
         for task in data.tasks.values() if isinstance(data, StackedDataModule) else [data]:
             if isinstance(task, FewShotDataModule) and not isinstance(task, ArcFold) and not task.queries("test"):
                 shots, unknown = len(task.support), len(task.queries("predict"))
-                remedy = f"{shots} pairs are shots; keep some with --data.shots {max(1, shots - 1)}, or use"
-                if unknown or shots < 2:
-                    remedy = f"{unknown} inputs have no truth; use" if unknown else "there is one pair; use"
-                raise ValueError(
-                    f"{task.task_name}: adapt trains and then scores, but there is nothing to score: {remedy} "
-                    "`vdmfewshot fit`, then `vdmfewshot predict`"
-                )
+                raise ValueError(f"{task.task_name}: {nothing_to_score(shots, unknown)}")
 
     def _require_adapter(self) -> None:
         args = self._sub.model.get("init_args", Namespace())

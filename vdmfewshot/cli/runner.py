@@ -47,7 +47,7 @@ class CommandLineAdapter:
         self._warm = ("", None)  # until this stack has ended well
         with silent():
             data = side_by_side(members, stack) if len(stack) > 1 else members[0]
-            assert isinstance(cli.trainer, FewShotTrainer)
+            assert isinstance(cli.trainer, FewShotTrainer), "make_cli asks for it"
             cli.trainer.adapt(cli.model, data)
         failed = getattr(cli.model, "failures", {})
         collect(stack, scratch, self.keep)

@@ -28,11 +28,11 @@ VALUE = re.compile(r"(?:Got value|Given value): (.*)")
 INSIDES = re.compile(r"NestedArg|Namespace\(|subtypes|Errors:|Given value type|^Parser key")
 
 
-class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]
+class HelpFormatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):  # type: ignore[misc]  # mypy skips jsonargparse
     """jsonargparse's help with the line breaks of the description."""
 
 
-class SuggestingParser(ArgumentParser):  # type: ignore[misc]
+class SuggestingParser(ArgumentParser):  # type: ignore[misc]  # mypy skips jsonargparse
     """A parser whose errors are one sentence; no abbreviated options. Lightning's joins it in ``command``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -74,7 +74,7 @@ class ArcFoldsDataModule(StackedDataModule):
     def whole(self) -> ArcDataModule:
         """The task with all demonstrations; available after ``setup``."""
         first = next(iter(self.tasks.values()))
-        assert isinstance(first, ArcDataModule)
+        assert isinstance(first, ArcDataModule), "the whole task comes first"
         return first
 
     @property

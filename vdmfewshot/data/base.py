@@ -291,5 +291,6 @@ class FewShotDataModule(ShapedDataModule, ABC):
         trainer = self.trainer
         if trainer is None or trainer.max_steps != -1 or isinstance(trainer.limit_train_batches, int):
             return
+        # a list by now
         if not any(isinstance(callback, Timer) for callback in trainer.callbacks):  # type: ignore[attr-defined]
             raise ValueError("the training stream is endless: set trainer.max_steps (or trainer.max_time)")

@@ -182,7 +182,7 @@ class ClassPass(FewShotDataModule):
     def codec(self) -> LabelMapCodec:
         """How its classes are drawn; available after ``setup``."""
         self._require_setup()
-        assert isinstance(self._codec, LabelMapCodec)
+        assert isinstance(self._codec, LabelMapCodec), "only label maps have passes"
         return self._codec
 
     def make_codec(self) -> LabelMapCodec:

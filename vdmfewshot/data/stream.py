@@ -153,7 +153,7 @@ class StreamLoader(DataLoader[Clip]):
         self.position = position
 
     def __iter__(self) -> Any:
-        self.dataset.start = self.position()  # type: ignore[attr-defined]
+        self.dataset.start = self.position()  # type: ignore[attr-defined]  # our dataset
         return super().__iter__()
 
 

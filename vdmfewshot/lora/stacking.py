@@ -97,7 +97,7 @@ class StackedDropout(nn.Module):
         return x * torch.cat(masks)
 
 
-class StackedVariant(LoraVariant):  # type: ignore[misc]
+class StackedVariant(LoraVariant):  # type: ignore[misc]  # mypy skips peft
     """peft's hook for layers that compute their update in another way: here without a copy of the layer's output."""
 
     @staticmethod

@@ -186,7 +186,7 @@ class Loop:
         stage.optimizer.zero_grad()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=stage.bf16):
             loss = stage.loss(stage.batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return loss
 
     def _report(self, note: str) -> None:

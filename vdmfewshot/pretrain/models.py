@@ -60,6 +60,7 @@ def starting_transformer(source: str, heads: int, layers: int) -> CogVideoXTrans
 
 def configuration(model: nn.Module) -> dict[str, Any]:
     """What ``from_config`` needs, as JSON holds it."""
+    # mypy skips diffusers, which adds config
     values = {key: value for key, value in dict(model.config).items() if not key.startswith("_")}  # type: ignore[arg-type]
     listed: dict[str, Any] = plain(values)
     return listed

@@ -32,7 +32,7 @@ def orthogonalize(matrices: Tensor) -> Tensor:
         product = polynomial if product is None else polynomial @ product
         if step + 1 < len(COEFFICIENTS):
             gram = polynomial @ gram @ polynomial
-    assert product is not None
+    assert product is not None, "the coefficients are not empty"
     result: Tensor = product @ x
     return (result.mT if tall else result).to(matrices.dtype)
 
@@ -86,6 +86,7 @@ class MuonAdamW(Optimizer):
                                   "muon_scale": muon_scale, "muon": False})  # fmt: skip
 
     @torch.no_grad()
+    # torch: with a closure the result is a loss
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Update all groups."""
         loss = None

@@ -30,7 +30,7 @@ def recolor(rng: Rng, size: int) -> Pair:
     board = rng.integers(0, 4, (8, 8)) * (rng.random((8, 8)) < 0.6)
     ground = np.full((size, size, 3), 60, np.uint8)
     black, white, blue, red, green, yellow = CRAYONS[:6]
-    return tuple(  # type: ignore[return-value]
+    return tuple(  # type: ignore[return-value]  # as many as were given
         paint(board, size, (size - 1) // 8, [black, *colors], (128, 128, 128), ground)
         for colors in ([white, red, green], [white, blue, yellow])
     )

@@ -112,7 +112,7 @@ class RenderPool:
             return [render_block(self.seed, number, block_size(self.seed, number, self.sizes), self.corpus)]
         blocks: list[Frame] = []
         for ready in wait(list(self.buffers), timeout=0) if self.buffers else []:
-            assert isinstance(ready, Connection)
+            assert isinstance(ready, Connection), "wait was given nothing else"
             try:
                 blocks += self._collect(ready, most - len(blocks))
             except (EOFError, OSError):  # that process is dead; the others go on

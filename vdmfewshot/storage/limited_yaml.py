@@ -21,7 +21,7 @@ MAX_WORD = 4000
 BASE = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class TooLarge(yaml.YAMLError):  # type: ignore[misc]
+class TooLarge(yaml.YAMLError):  # type: ignore[misc]  # yaml has stubs without it
     """A text exceeds the limits; a YAML error, which jsonargparse reports beside the name of the file."""
 
 

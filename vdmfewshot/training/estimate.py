@@ -27,12 +27,13 @@ from vdmfewshot.lora.adapters import LoraArgs, inject
 from vdmfewshot.training.remembered import recall, remember
 
 ATEN = torch.ops.aten
-#: torch counts the fused attention of GPUs but not that of CPUs
+#: torch counts the fused attention of GPUs but not that of CPUs; its functions have no types
+FORWARD: Any
+BACKWARD: Any
+FORWARD, BACKWARD = sdpa_flop_count, sdpa_backward_flop_count
 CPU_ATTENTION: dict[Any, Any] = {
-    ATEN._scaled_dot_product_flash_attention_for_cpu: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),  # type: ignore[no-untyped-call]
-    ATEN._scaled_dot_product_flash_attention_for_cpu_backward: lambda *shapes, **_: sdpa_backward_flop_count(  # type: ignore[no-untyped-call]
-        *shapes[:4]
-    ),
+    ATEN._scaled_dot_product_flash_attention_for_cpu: lambda *shapes, **_: FORWARD(*shapes[:3]),
+    ATEN._scaled_dot_product_flash_attention_for_cpu_backward: lambda *shapes, **_: BACKWARD(*shapes[:4]),
 }
 
 
@@ -156,7 +157,7 @@ def _train(backbone: Backbone, latents: Latents, step: _Step) -> tuple[Denoiser,
         block = _Block(int(seen[0].shape[1]), sum(output.nbytes for output in seen), 0)
         del prediction
         seen.clear()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
     modules = [module for denoiser in backbone.denoisers for module in denoiser.modules()]
     linear = [m.weight for m in modules if isinstance(m, nn.Linear) and not m.weight.requires_grad]
     parameters = [p for denoiser in backbone.denoisers for p in denoiser.parameters()]
@@ -187,11 +188,11 @@ def _to_fake(backbone: Backbone, mode: FakeTensorMode, device: torch.device) -> 
         for name, p in module._parameters.items():
             if p is not None:
                 module._parameters[name] = nn.Parameter(FakeTensor(mode, p.detach(), device), p.requires_grad)
-                made.append(module._parameters[name])  # type: ignore[arg-type]
+                made.append(module._parameters[name])  # type: ignore[arg-type]  # it is not None
         for name, b in module._buffers.items():
             if b is not None:
                 module._buffers[name] = FakeTensor(mode, b.to("meta"), device)
-                made.append(module._buffers[name])  # type: ignore[arg-type]
+                made.append(module._buffers[name])  # type: ignore[arg-type]  # it is not None
     return made
 
 

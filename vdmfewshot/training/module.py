@@ -156,10 +156,12 @@ class FewShotModule(LightningModule):
 
     # -- prediction ---------------------------------------------------------------------------------------------------
 
+    # Lightning: a Tensor or a dict
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> ClipBatch:  # type: ignore[override]
         """The batch with ``generated`` filled; callbacks score and draw it."""
         return self.generate(batch)
 
+    # Lightning: a Tensor or a dict
     def test_step(self, batch: ClipBatch, batch_idx: int) -> ClipBatch:  # type: ignore[override]
         """As ``validation_step``."""
         return self.generate(batch)
@@ -194,7 +196,7 @@ class FewShotModule(LightningModule):
 
     # -- checkpoints --------------------------------------------------------------------------------------------------
 
-    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]  # the adapter alone
         """Trainable parameters only: checkpoints hold the adapter, never the frozen weights."""
         trainable = {name for name, p in self.named_parameters() if p.requires_grad}
         prefix = kwargs.get("prefix", "")

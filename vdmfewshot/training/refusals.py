@@ -75,3 +75,24 @@ def require_clip(adapter: Path, clip_shape: tuple[int, int, int]) -> None:
             f"adapter {adapter} was trained on clips of {trained[0]} frames of {trained[1]}x{trained[2]} pixels, got "
             f"{clip_shape[0]} of {clip_shape[1]}x{clip_shape[2]}; use {remedy}, or train on with `vdmfewshot fit`"
         )
+
+
+def nothing_to_score(shots: int, unknown: int) -> str:
+    """Why ``adapt`` cannot score, and what to do.
+
+    Args:
+        shots: labelled pairs, all of which train.
+        unknown: inputs without an answer.
+    """
+    if not shots:
+        return (
+            f"none of {unknown} inputs has a target to learn from; add targets, or let an adapter of yours answer: "
+            "`vdmfewshot predict --model.adapter FOLDER`"
+        )
+    remedy = f"{shots} pairs are shots; keep some with --data.shots {max(1, shots - 1)}, or use"
+    if unknown or shots < 2:
+        remedy = f"{unknown} inputs have no truth; use" if unknown else "there is one pair; use"
+    return (
+        f"adapt trains and then scores, but there is nothing to score: {remedy} `vdmfewshot fit`, then "
+        "`vdmfewshot predict`"
+    )

@@ -104,4 +104,4 @@ def shared(cost: Cost, processes: int) -> Cost:
 def whole_layers(memory: MemoryArgs) -> MemoryArgs:
     """Without what ``auto`` might choose and shared weights cannot have: quantised or offloaded layers."""
     chosen = {name: "none" for name in ("quantization", "offload") if getattr(memory, name) == "auto"}
-    return replace(memory, **chosen)  # type: ignore[arg-type]
+    return replace(memory, **chosen)  # type: ignore[arg-type]  # values of the fields' types

@@ -157,7 +157,7 @@ class StackedModule(FewShotModule):
     def generate(self, batch: ClipBatch) -> ClipBatch:
         """As ``FewShotModule.generate``, each query with the adapter of its task; NaN for tasks that have stopped."""
         result = super().generate(batch)
-        assert result.generated is not None
+        assert result.generated is not None, "generate fills it"
         failed = torch.tensor([name in self.failures for name in batch.tasks], device=result.generated.device)
         return replace(result, generated=result.generated.masked_fill(failed.view(-1, 1, 1, 1, 1, 1), torch.nan))
 

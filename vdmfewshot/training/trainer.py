@@ -98,6 +98,7 @@ class FewShotTrainer(Trainer):
         if self.received_sigterm:
             raise SystemExit(128 + signal.SIGTERM)
 
+    # the datamodule is among the arguments
     def fit(self, model: LightningModule, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Lightning's ``fit``; validation is not left out at the end if the last step is no multiple of its interval.
 
