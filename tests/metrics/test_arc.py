@@ -6,7 +6,7 @@ import pytest
 from tests.metrics.samples import grids, pair, score
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics import ArcMetric
-from vdmfewshot.metrics.arc import vote
+from vdmfewshot.metrics.arc import as_grid, vote
 
 TRUTH = np.array([[1, 2, 3], [4, 5, 6]])
 
@@ -38,6 +38,12 @@ def test_only_an_exact_grid_counts(label):
 @pytest.mark.parametrize("label", [TRUTH, TRUTH.astype(np.uint8), TRUTH.tolist(), np.asfortranarray(TRUTH)])
 def test_any_integer_type_and_layout_counts(label):
     assert score(ArcMetric(), [measured(label)])["pass@1"] == 1.0
+
+
+def test_a_single_cell_is_a_grid_and_none_is_not():
+    assert as_grid([[7]]).tolist() == [[7]]
+    for none in (np.zeros((0, 3), int), np.zeros((3, 0), int), [], [[]], 7, [[[7]]], [["a"]]):
+        assert as_grid(none) is None
 
 
 def test_blank_attempt_never_scores():
