@@ -33,7 +33,7 @@ def test_words_are_grouped_as_typed() -> None:
 PARTS = ("--data PairsDataModule", "--data.target mask", "--data.root x")
 
 
-@pytest.mark.parametrize("parts", itertools.permutations(PARTS))
+@pytest.mark.parametrize("parts", list(itertools.permutations(PARTS)))
 def test_the_order_of_a_class_and_its_options_does_not_matter(parts: tuple[str, ...]) -> None:
     found = ordered(" ".join(parts))
     assert found.startswith("--data PairsDataModule ")

@@ -95,6 +95,7 @@ def test_a_run_that_never_fits_says_what_to_set(
     tiny: Path, pairs_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_device(monkeypatch, room=0)
-    with pytest.raises(ValueError, match=r"also with the smallest batches; .*memory\.checkpointing=full"):
+    told = pytest.raises(ValueError, match=r"also with the smallest batches; .*memory\.checkpointing=full")
+    with pytest.warns(UserWarning, match="out of memory; the run starts again"), told:
         fit(tiny, pairs_root, tmp_path, **{"data.batch_size": 2})
     assert "data.height" in retry.ADVICE
