@@ -216,6 +216,12 @@ def test_targets_that_match_nothing_are_refused_with_what_there_is(tiny: Path) -
         adapters.inject(frozen(tiny).denoiser, LoraArgs(targets=["to_nothing"]), "", seed=0)
 
 
+@pytest.mark.parametrize("wrong", [{"rank": 0}, {"alpha": 0}, {"alpha": -1}, {"dropout": 1}, {"dropout": -0.1}])
+def test_sizes_out_of_range_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=rf"lora\.{next(iter(wrong))} must be .*, got"):
+        LoraArgs(**wrong)  # type: ignore[arg-type]
+
+
 def test_the_adapter_is_a_function_of_the_seed(tiny: Path) -> None:
     states = []
     for seed in (0, 0, 1):
