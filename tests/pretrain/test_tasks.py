@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from vdmfewshot.studies.evidence.tasks import ARC_IDS, TASKS
 
 from vdmfewshot.codecs.keypoints import KeypointCodec
 from vdmfewshot.data.arc_tasks import ArcTask, list_tasks, load_task
+from vdmfewshot.data.evidence import ARC_IDS, TASKS
 from vdmfewshot.data.generated.pictures import MAPS
 from vdmfewshot.pretrain import shards
 from vdmfewshot.pretrain.corpora import CORPORA
