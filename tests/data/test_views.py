@@ -1,8 +1,10 @@
-"""ARC inputs asked in several versions: what is drawn, how the answer is turned back, who votes."""
+"""ARC inputs and masks asked in several versions: what is drawn, how the answer is turned back, who votes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from vdmfewshot.clips.clip import ClipBatch, collate, to_frame
 from vdmfewshot.codecs.palette import ARC_PALETTE
 from vdmfewshot.data import views
 from vdmfewshot.data.arc import colour_permutation, dihedral, undone
+from vdmfewshot.data.segmentation import MaskFolderDataModule
 from vdmfewshot.training.sampling import SamplingArgs
 
 
@@ -101,3 +104,46 @@ def test_predict_writes_the_voted_grids_with_their_votes(tmp_path: Path) -> None
     for answer in row["answers"]:
         with Image.open(tmp_path / "out" / answer["file"]) as picture:
             assert picture.getpixel((5, 5)) == ARC_PALETTE[answer["label"][0][0]]
+
+
+def test_a_mask_is_the_mean_of_the_answers_to_its_picture_and_the_mirror_image(tmp_path: Path, tiny: Path) -> None:
+    data = MaskFolderDataModule("sample:nuclei", shots=2, height=32, width=32, num_frames=9, max_queries=2)
+    data.setup()
+    batch = collate([data.query_clips("test")[i] for i in range(2)])
+    asked = views.first_frames(data, batch, 2)
+    assert torch.equal(asked[::2], batch.first_frame)
+    assert torch.equal(asked[1::2], batch.first_frame.flip(-1))
+
+    def generated(batch: ClipBatch, asked: int, attempts: int) -> ClipBatch:
+        module = make_module(tiny, sampling=SamplingArgs(steps=1, views=asked, attempts=attempts), seed=0)
+        make_trainer(tmp_path, 1).predict(module, datamodule=data)
+        return module.generate(batch)
+
+    both = generated(batch, 2, 2)
+    one, mirrored = generated(batch, 1, 2), generated(replace(batch, frames=batch.frames.flip(-1)), 1, 4)
+    mean = (one.generated + mirrored.generated[:, 2:].flip(-1)) / 2  # attempts 2 and 3 have the mirror image's noise
+    torch.testing.assert_close(both.generated, mean, atol=1e-4, rtol=0)
+    assert (both.views, both.latents.shape) == (1, one.latents.shape)
+
+
+def test_merged_frames_are_the_mean_and_other_tasks_are_left_alone(tmp_path: Path) -> None:
+    data = MaskFolderDataModule("sample:nuclei", shots=2, height=32, width=32, num_frames=9, max_queries=1)
+    data.setup()
+    batch = collate([data.query_clips("test")[0]])
+    generated = torch.randn(1, 4, 1, 3, 32, 32)
+    asked = replace(batch, generated=generated, latents=torch.randn(1, 4, 1, 2, 2, 2), views=2)
+    merged = views.merged(data, asked)
+    torch.testing.assert_close(merged.generated, (generated[:, :2] + generated[:, 2:].flip(-1)) / 2)
+    boards = ready(write(tmp_path / "t.json", task()), augmentation="colours")
+    assert views.merged(boards, asked) is asked
+
+
+def test_masks_have_two_versions_and_are_not_mixed_with_others(tmp_path: Path) -> None:
+    data = MaskFolderDataModule("sample:nuclei", shots=2, height=32, width=32, num_frames=9)
+    data.setup()
+    views.check(data, 2)
+    with pytest.raises(ValueError, match="views must be at most 2 for .* got 3: there are 2"):
+        views.check(data, 3)
+    boards = ready(write(tmp_path / "t.json", task()), augmentation="colours")
+    with pytest.raises(ValueError, match="views must be 1 for a stack of masks and other tasks, got 2"):
+        views.check(SimpleNamespace(tasks={"a": data, "b": boards}), 2)

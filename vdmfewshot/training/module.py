@@ -173,7 +173,8 @@ class FewShotModule(LightningModule):
     def generate(self, batch: ClipBatch) -> ClipBatch:
         """K attempts per query; noise depends on (seed, key, attempt) alone, not on batch, worker or rank.
 
-        K is the number of views times that of attempts, those at the query itself first.
+        K is the number of views times that of attempts, those at the query itself first; of masks, whose views are
+        merged, that of attempts.
         """
         data, asked = self._datamodule, self.sampling.views
         attempts = self.sampling.attempts * asked
@@ -188,7 +189,7 @@ class FewShotModule(LightningModule):
         announce = self._announcer([task for task in batch.tasks for _ in range(attempts)])
         drawn = sample_clips(self.backbone, images, num_frames, generators, self.sampling, still, announce)
         latents, generated = (x.reshape(len(batch), attempts, *x.shape[1:]) for x in drawn)
-        return replace(batch, generated=generated, latents=latents, views=asked)
+        return views.merged(data, replace(batch, generated=generated, latents=latents, views=asked))
 
     def _announcer(self, tasks: Sequence[str]) -> Callable[[slice], None]:
         """What is done before some of the samples, whose tasks these are, are generated; nothing for one adapter."""

@@ -35,9 +35,10 @@ class SamplingArgs:
         steps: denoising steps; default: those of the quality.
         guidance: classifier-free guidance scale; 1 is off and halves the cost; default: that of the quality.
         attempts: predictions per query, each from its own noise (K of pass@k).
-        views: versions of each query that are asked, the query itself first, where the data module has some: an ARC
-            input under symmetries or other colours (``data.augmentation``). Each gets all attempts, and the answers,
-            turned back, are voted on together. Right only for rules that hold in every version.
+        views: versions of each query that are asked, the query itself first, where there are some. An ARC input under
+            symmetries or other colours (``data.augmentation``): each gets all attempts, and the answers, turned back,
+            are voted on together. A mask's picture and its mirror image (2): the mean of both frames, turned back, is
+            read. Right only for rules that hold in every version.
         max_batch: samples in one call, queries of a batch times views and attempts; less needs less memory.
         merge: add the adapter to a copy of the weights that it adapts while generating: faster, equal to rounding.
             Quantised, sharded and offloaded weights are left alone.
