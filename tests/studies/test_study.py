@@ -124,6 +124,7 @@ def test_a_report_shows_each_point_with_its_samples(finished: Path) -> None:
     runs = {folder: read_run(folder, scores) for folder, scores in find_scores(folder_of(finished)).items()}
     assert [run.settings["shots"] for run in runs.values()] == [2, 3]
     for run in runs.values():
+        assert "task" not in run.settings
         assert len(run.samples) == run.row["n_expected"] == 7
         assert run.failures["no attempt drew a grid"] >= 1, "a unit without a result counts"
         assert run.command == f"vdmfewshot study -c {folder_of(finished) / 'study.yaml'}"

@@ -114,6 +114,9 @@ def read_run(folder: Path, scores: Path) -> RunReport:
         DamagedFileError: naming a file that is damaged or of another version.
     """
     content, row = read_scores(scores)
+    settings = read_settings(folder / "config.yaml")
+    if folder.parent.name == POINTS:
+        settings.pop("task", None)  # of the first of many
     try:
         return RunReport(
             folder=folder,
@@ -122,7 +125,7 @@ def read_run(folder: Path, scores: Path) -> RunReport:
             scores=content["scores"],
             seconds=content["fit_seconds"] + row["seconds"],
             samples=tuple(read_samples(scores.parent, folder / "pictures" / "test" / scores.parent.name)),
-            settings=read_settings(folder / "config.yaml"),
+            settings=settings,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f"a file beside {scores} is damaged or of another version; {REMEDY}") from error
