@@ -63,3 +63,9 @@ def test_what_is_missing_is_named(name: str, value: str, message: str) -> None:
 def test_a_missing_file_is_also_what_python_calls_it() -> None:
     with pytest.raises(FileNotFoundError):
         require_files({"data.root": "pears"})
+
+
+def test_data_of_the_hub_may_be_elsewhere() -> None:
+    require_files({"data.root": "owner/name", "data.format": "hf"})
+    with pytest.raises(Mistake, match="no such file or folder"):
+        require_files({"data.root": "owner/name", "data.format": "auto"})

@@ -33,8 +33,9 @@ def require_files(values: Mapping[str, Any]) -> None:
         Mistake: naming option and path, and what resembles it.
     """
     given = {key: value for key, value in values.items() if isinstance(value, str) and value}
+    hub = given.get("data.format") == "hf" and HUB.fullmatch(given.get("data.root", "")) is not None
     for key in DATA:
-        if key in given:
+        if key in given and not (hub and key == "data.root"):
             _require_data(key, given[key])
     weights = given.get("model.backbone.path", EMBEDDED)
     if weights != EMBEDDED and not Path(weights).is_dir() and not HUB.fullmatch(weights):
