@@ -3,58 +3,27 @@
 from __future__ import annotations
 
 import io
-import json
 import resource
 import shutil
 import sys
 import tempfile
 import time
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import median
-from typing import Any
 
 from rich.console import Console
 
+from benchmarks.busy import Busy
 from benchmarks.harness import arguments, publish
 from vdmfewshot.studies.engine import Engine
 from vdmfewshot.studies.local import run_local
 from vdmfewshot.studies.progress import Progress
 from vdmfewshot.studies.settings import Executor, Study
-from vdmfewshot.studies.store import Failure, Store
+from vdmfewshot.studies.store import Store
 from vdmfewshot.studies.units import Manifest, Unit, hashed
 
 DESCRIPTION = "Ray with two workers, with one, and none, on the same small tasks; and many empty units."
 EXPECTED = {"key": "k", "task": "t", "rank": 0, "cell_accuracy": 0.0, "size_right": False, "attempts": 0}
-
-
-class Busy:
-    """Runs units that compute for some seconds, or do nothing, and leave a result of the usual form.
-
-    Args:
-        folder: of the study.
-        keep: nothing.
-    """
-
-    def __init__(self, folder: Path, keep: Sequence[str] = ()) -> None:
-        self.folder = folder
-
-    def run(self, stack: Sequence[Unit], scratch: Path, divide: int) -> Mapping[str, Failure]:
-        """Compute, then write what ``adapt`` would."""
-        for unit in stack:
-            until = time.process_time() + unit.data["seconds"]
-            while time.process_time() < until:
-                hash(unit.id)
-            draft = scratch / unit.id
-            draft.mkdir()
-            content = {"main": "pass@2", "step": 1, "fit_seconds": 0.0, "scores": {"pass@2": {"score": 1.0}}}
-            (draft / "scores.json").write_text(json.dumps(content))
-        return {}
-
-    def metric(self, unit: Unit) -> Any:
-        """Nothing is summarized here."""
-        raise NotImplementedError
 
 
 def parser() -> ArgumentParser:
@@ -94,7 +63,7 @@ def measure(manifest: Manifest, executor: Executor, stack: int) -> float:
 
 
 def executors(tasks: int, seconds: float, repeats: int) -> dict[str, float]:
-    """Median seconds of the same units with two Ray workers, with one, and in this process; workers are up already."""
+    """Median seconds of the same units with two Ray workers, with one, and in this process; Ray is up already."""
     import ray
 
     manifest = Manifest(units(tasks, seconds), "x")

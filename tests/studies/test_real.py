@@ -30,8 +30,8 @@ def results(out: Path, *args: str) -> dict[str, dict[str, Any]]:
     out.mkdir()
     content = {
         "base": str(EXPERIMENTS / "cells.yaml"),
-        "tasks": {"generated": ["invert", "denoise", "horizontal_flip"], "max_queries": 3},
-        "set": {"trainer.max_steps": 8, "height": 64, "width": 64, "batch_size": 2, "trainer.accelerator": "cpu"},
+        "tasks": {"generated": ["invert", "denoise", "horizontal_flip"], "max_queries": 2},
+        "set": {"trainer.max_steps": 4, "height": 64, "width": 64, "batch_size": 2, "trainer.accelerator": "cpu"},
         "out": str(out),
     }
     file.write_text(yaml.safe_dump(content))
@@ -47,8 +47,9 @@ def results(out: Path, *args: str) -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_a_unit_alone_on_ray_and_in_a_stack_is_the_same(tmp_path: Path) -> None:
+def test_a_unit_alone_on_ray_and_in_a_stack_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as Ray gives a worker of one CPU
     try:
