@@ -17,6 +17,7 @@ WARNINGS = (
     r"Found \d+ module\(s\) in eval mode",  # the frozen backbone
     r"Experiment logs directory .* exists and is not empty",  # W&B's files are there first, metrics.csv is not
     r"The .* does not have many workers",  # a handful of clips in memory
+    r"The dirpath has changed from",  # a run that goes on has a folder of its own
     r"The `local_dir_use_symlinks` argument is deprecated",  # diffusers with huggingface_hub 1
     r"install \"ipywidgets\" for Jupyter",  # rich in a notebook: there is no bar, and no harm
     r"LightningCLI's args parameter is intended",  # main() called from Python
