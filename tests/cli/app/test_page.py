@@ -56,7 +56,7 @@ def chromium() -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=240_000)
         yield browser
         browser.close()
 

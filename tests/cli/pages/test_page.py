@@ -32,8 +32,9 @@ def browser(page: Path) -> Iterator[Any]:
     if CHROMIUM is None:
         pytest.skip("needs Chromium")
     with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=240_000)
         tab = chromium.new_page()
+        tab.set_default_timeout(240_000)  # ms; a page of megabytes on a busy machine
         tab.problems = []
         tab.on("console", lambda message: tab.problems.append(message.text) if message.type == "error" else None)
         tab.on("pageerror", lambda error: tab.problems.append(str(error)))
