@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 import vdmfewshot as vdm
 from tests.hub_server import TOKEN, Hub, Repository, hub_server, use_hub
 from tests.runs import options, run
+from tests.storage.test_hub import free_port
 from vdmfewshot.cli import front
 from vdmfewshot.cli.errors import Mistake
 from vdmfewshot.cli.licenses import LICENSES
@@ -201,6 +202,15 @@ def test_a_token_that_the_hub_does_not_know_is_not_repeated(
     assert hub.repositories == {}
 
 
+def test_without_a_network_a_push_says_so(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    use_hub(monkeypatch, f"http://127.0.0.1:{free_port()}", str(tmp_path))
+    with pytest.raises(HubError, match="out of reach for hf:owner/mirror; check the network"):
+        push(runs / "adapter", *ASKED)
+    assert "Retrying" not in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("repo", "more", "words"),
     [
@@ -218,7 +228,7 @@ def test_a_token_that_the_hub_does_not_know_is_not_repeated(
 def test_what_is_not_said_is_asked_for(runs: Path, hub: Hub, repo: str, more: list[str], words: str) -> None:
     with pytest.raises(Mistake, match=words):
         push(runs / "adapter", *more, repo=repo)
-    assert hub.requests == []
+    assert hub.repositories == {}
 
 
 def test_every_licence_is_named_once() -> None:
@@ -260,7 +270,7 @@ def test_an_adapter_that_is_not_whole_is_not_shared(adapter: Path, hub: Hub, spo
     spoil(adapter)
     with pytest.raises(Mistake, match=r"must not be shared|does not hold the weights|not made by vdmfewshot"):
         push(adapter, *ASKED)
-    assert hub.requests == []
+    assert hub.repositories == {}
 
 
 def test_what_others_have_is_left_alone(runs: Path, hub: Hub) -> None:

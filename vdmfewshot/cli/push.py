@@ -37,7 +37,7 @@ def push(args: Sequence[str]) -> None:
     require_license(options, VERB)
     require_folder(options.adapter)
     if options.dry_run is None:
-        require_token()
+        require_token(name)
     from vdmfewshot.cli.bundle import Choices, write_bundle
 
     choices = Choices(
@@ -107,16 +107,19 @@ def require_folder(folder: Path) -> None:
     raise Mistake(f"{folder} holds no adapter: {file} is missing{several}", VERB)
 
 
-def require_token() -> None:
-    """Refuse to begin without being known to the Hub.
+def require_token(name: HubName) -> None:
+    """Refuse to begin, before libraries are loaded, without being known to the Hub.
 
     Raises:
         Mistake: saying how to log in.
+        HubError: if the Hub is out of reach or does not know the token.
     """
-    from huggingface_hub import get_token
+    from huggingface_hub import HfApi, get_token
 
     if get_token() is None:
         raise Mistake(f"this machine is not logged in to the Hub: {LOG_IN} (--dry_run FOLDER needs neither)", VERB)
+    with hub_errors(name):
+        HfApi().whoami()
 
 
 def require_empty(folder: Path) -> Path:
@@ -149,7 +152,6 @@ def upload(folder: Path, name: HubName, private: bool) -> str:
     api = HfApi(library_name="vdmfewshot", library_version=__version__)
     files = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
     with hub_errors(name), bars_for_people():
-        api.whoami()  # an unknown token is refused before anything is made
         there = make_repository(api, name, private)
         stale = [file for file in there if file.startswith("pictures/") and file not in files]
         changes: list[Any] = [CommitOperationAdd(path, file) for path, file in files.items()]

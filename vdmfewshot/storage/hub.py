@@ -17,6 +17,8 @@ from urllib.request import Request, urlopen
 PREFIX = "hf:"
 #: seconds within which the hub answers, or counts as out of reach
 PATIENCE = 10
+#: libraries that the hub's client, in one release or another, speaks HTTP with; their errors are not Python's own
+TRANSPORTS = ("httpx2", "httpx", "httpcore", "requests", "urllib3")
 #: how a person becomes known to the hub
 LOG_IN = "`hf auth login`, or set HF_TOKEN"
 _NAME = re.compile(r"(?!.*(\.\.|--))[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9_][\w.-]{0,95}(?<![.-])(?<!\.git)", re.ASCII)
@@ -134,8 +136,14 @@ def hub_errors(name: HubName) -> Iterator[None]:
         ) from error
     except errors.HfHubHTTPError as error:
         raise HubError(_refusal(name, error.response.status_code)) from error
-    except OSError as error:  # connections; the client's own errors are of this kind, too
+    except Exception as error:
+        if not isinstance(error, ConnectionError | TimeoutError) and _library(error) not in TRANSPORTS:
+            raise
         raise HubError(f"the Hub is out of reach for {name}; check the network ({type(error).__name__})") from error
+
+
+def _library(error: Exception) -> str:
+    return type(error).__module__.partition(".")[0]
 
 
 def _refusal(name: HubName, status: int) -> str:
