@@ -17,6 +17,7 @@ from typing import Any
 from jsonargparse import set_parsing_settings
 
 import vdmfewshot
+from vdmfewshot.cli.destinations import nodes
 from vdmfewshot.cli.limits import limit_yaml
 
 #: public module → classes of it. What calls a function of one's choosing, reads pickles or sends data is left out.
@@ -117,14 +118,6 @@ def read_locally() -> None:
         instantiate_subclass_spec_in_any=False,
     )
     limit_yaml()
-
-
-def nodes(config: Any) -> Iterator[Mapping[str, Any]]:
-    """Every dictionary of a configuration, nested ones included."""
-    if isinstance(config, Mapping):
-        yield config
-    for value in config.values() if isinstance(config, Mapping) else config if isinstance(config, list | tuple) else ():
-        yield from nodes(value)
 
 
 def check_arguments(config: Mapping[str, Any]) -> None:

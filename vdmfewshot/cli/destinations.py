@@ -9,7 +9,6 @@ from typing import Any
 
 import yaml
 
-from vdmfewshot.cli.allowlist import nodes
 from vdmfewshot.storage.limited_yaml import parse_yaml, read_yaml
 
 #: arguments, of any class that a configuration may name, that become folders or names of files to write
@@ -18,6 +17,14 @@ WRITTEN = (
     *("name", "version", "filename", "config_filename", "sub_dir"),
 )
 FLAG = "write_outside"
+
+
+def nodes(config: Any) -> Iterator[Mapping[str, Any]]:
+    """Every dictionary of a configuration, nested ones included."""
+    if isinstance(config, Mapping):
+        yield config
+    for value in config.values() if isinstance(config, Mapping) else config if isinstance(config, list | tuple) else ():
+        yield from nodes(value)
 
 
 def is_outside(value: str | os.PathLike[str]) -> bool:

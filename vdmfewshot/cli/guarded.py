@@ -10,8 +10,8 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI
 
 from vdmfewshot.callbacks.loggers import ResilientWandbLogger, refuse_local_settings
-from vdmfewshot.cli.allowlist import check_arguments, nodes
-from vdmfewshot.cli.destinations import FLAG, check_destinations
+from vdmfewshot.cli.allowlist import check_arguments
+from vdmfewshot.cli.destinations import FLAG, check_destinations, nodes
 from vdmfewshot.training.checkpoint import refuse_code, usable
 
 
