@@ -1,24 +1,17 @@
-"""Units of the model that ships with us, minutes long: alone, on Ray and in a stack; and what fifty of them leave."""
+"""Units of the model that ships with us, a minute long: alone, on Ray and in a stack."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import torch
 import yaml
 
-from tests.studies.test_sources import pair_folders, settings
-from vdmfewshot.cli.planner import CommandLinePlanner
-from vdmfewshot.cli.runner import CommandLineAdapter
 from vdmfewshot.cli.study import study
-from vdmfewshot.studies.settings import read_study
 from vdmfewshot.studies.store import Store
 from vdmfewshot.studies.units import Manifest
-from vdmfewshot.studies.work import attempt
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.slow
@@ -63,23 +56,3 @@ def test_a_unit_alone_on_ray_and_in_a_stack_is_the_same(tmp_path: Path, monkeypa
     for task, found in alone.items():
         assert stacked[task]["id"] == found["id"]
         assert stacked[task]["score"] == pytest.approx(found["score"], rel=1e-3), "up to rounding"
-
-
-def test_fifty_units_leave_nothing_in_memory(tiny: Path, tmp_path: Path) -> None:
-    """The first ten fill caches of libraries; after that, forty more add less than a megabyte each."""
-    pair_folders(tmp_path / "folders", 5)
-    content = settings(
-        tiny, tmp_path / "runs", {"folders": str(tmp_path / "folders" / "*")}, axes={"seed": [*range(10)]}
-    )
-    file = tmp_path / "leak.yaml"
-    file.write_text(yaml.safe_dump(content))
-    read = read_study(file, {})
-    manifest = CommandLinePlanner().plan(read)
-    adapter, store, process = CommandLineAdapter(read.folder), Store(read.folder), psutil.Process()
-    sizes = []
-    for unit in manifest.units:
-        (outcome,) = attempt(adapter, store, [unit])
-        assert outcome.failure is None
-        sizes.append(process.memory_info().rss)
-    sys.stdout.write(f"MB after each unit: {[round(size / 2**20) for size in sizes]}\n")
-    assert (sizes[-1] - sizes[9]) / 40 < 2**20
