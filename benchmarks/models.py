@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import copy
 import json
 import shutil
 import tempfile
@@ -14,24 +16,62 @@ from lightning.pytorch.cli import LightningArgumentParser
 from safetensors.torch import save_file
 
 from vdmfewshot.backbones import CogVideoX
-from vdmfewshot.backbones.checkpoint import EMBEDDED, Checkpoint
+from vdmfewshot.backbones.base import Backbone
+from vdmfewshot.backbones.checkpoint import EMBEDDED, Checkpoint, cast
+from vdmfewshot.backbones.prompt import SHIPPED
+from vdmfewshot.backbones.skeleton import skeleton
 from vdmfewshot.training.module import FewShotModule
 
 MODELS = Path(__file__).parents[1] / "experiments" / "model"
-#: configuration files of published checkpoints, and the shapes of their prompts
+#: configuration files of published checkpoints, and what is changed in them for rehearsals
 PUBLISHED = Path(__file__).parent / "published"
 #: (frames, height, width) of clips
 SHAPES = {"tiny": (9, 96, 96), "true": (9, 480, 720)}
 
 
 class RandomCheckpoint(Checkpoint):
-    """A checkpoint whose weights are drawn, not read: as slow as the real ones, and no download."""
+    """A checkpoint whose weights are drawn where they are used, not read: as slow as the real ones, and no download."""
 
     def model(self, cls: Any, part: str, dtype: torch.dtype) -> Any:
-        """An untrained model of the part's configuration."""
-        device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else "cpu"
-        with torch.device(device or "cpu"):
-            return cls.from_config(self.config(part)).to(dtype)
+        """An untrained model of the part's configuration, of diffusers or transformers."""
+        device, config = torch.accelerator.current_accelerator(), self.config(part)
+        with torch.device(device if device and torch.accelerator.is_available() else "cpu"):
+            if not hasattr(cls, "from_config"):
+                return cls(cls.config_class.from_dict(config)).to(dtype)
+            return cast(cls.from_config(config), dtype)
+
+
+def random_checkpoint(backbone: Backbone, name: str, tiny: bool = False) -> RandomCheckpoint:
+    """Published configurations beside a random prompt embedding, in a folder that goes with the process.
+
+    Args:
+        backbone: not loaded; its family knows the shapes of the prompt.
+        name: a folder of ``published``.
+        tiny: with the changes of its ``tiny.json``, for rehearsals.
+    """
+    root = Path(tempfile.mkdtemp(prefix="vdmfewshot-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    folder = root / name
+    shutil.copytree(PUBLISHED / name, folder)
+    changes: dict[str, dict[str, Any]] = json.loads((folder / "tiny.json").read_text()) if tiny else {}
+    for part, settings in changes.items():
+        file = folder / part / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    twin = copy.copy(backbone)
+    twin.checkpoint = Checkpoint(str(folder))
+    prompts = {n: t for n, t in skeleton(twin, 1)._buffers.items() if t is not None}
+    tensors = {n: torch.ones(t.shape).to(t.dtype) if "mask" in n else torch.randn(t.shape) for n, t in prompts.items()}
+    save_file(tensors, folder / SHIPPED)
+    return RandomCheckpoint(str(folder))
+
+
+def preset(file: Path, **settings: Any) -> FewShotModule:
+    """The module of a model file, without weights; ``settings`` are arguments that override the file's."""
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(FewShotModule, "model", required=True)
+    overrides = [f"--model.init_args.{name}={json.dumps(value)}" for name, value in settings.items()]
+    module: FewShotModule = parser.instantiate_classes(parser.parse_args([f"--model={file}", *overrides])).model
+    return module
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,10 +93,7 @@ def build(args: argparse.Namespace, **settings: Any) -> FewShotModule:
     """
     args.shape = tuple(args.shape or SHAPES[args.size])
     file = Path(args.backbone) if Path(args.backbone).is_file() else MODELS / f"{args.backbone}.yaml"
-    parser = LightningArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(FewShotModule, "model", required=True)
-    overrides = [f"--model.init_args.{name}={json.dumps(value)}" for name, value in settings.items()]
-    module: FewShotModule = parser.instantiate_classes(parser.parse_args([f"--model={file}", *overrides])).model
+    module = preset(file, **settings)
     module.backbone.checkpoint = _checkpoint(module, file.stem, args.size)
     module.configure_model()
     return module.to(torch.accelerator.current_accelerator() or "cpu").train()
@@ -69,17 +106,8 @@ def _checkpoint(module: FewShotModule, name: str, size: str) -> Checkpoint:
     if size == "tiny" and type(backbone) is CogVideoX:
         return Checkpoint(EMBEDDED)
     if size == "true" and (PUBLISHED / name).is_dir():
-        return RandomCheckpoint(str(_with_prompt(PUBLISHED / name)))
-    known = ", ".join(sorted(folder.name for folder in PUBLISHED.iterdir()))
+        return random_checkpoint(backbone, name)
+    known = ", ".join(sorted(folder.name for folder in PUBLISHED.iterdir() if folder.is_dir()))
     raise ValueError(
         f"--size {size} needs a CogVideoX (tiny) or one of {known} (true), got {name}; or let path name a folder"
     )
-
-
-def _with_prompt(published: Path) -> Path:
-    """Configuration files beside a random prompt embedding."""
-    folder = Path(tempfile.mkdtemp(prefix="vdmfewshot-")) / published.name
-    shutil.copytree(published, folder)
-    shapes: dict[str, list[int]] = json.loads((folder / "prompt.json").read_text())
-    save_file({name: torch.randn(shape) for name, shape in shapes.items()}, folder / "prompt_embeds.safetensors")
-    return folder

@@ -62,6 +62,7 @@ def parser() -> argparse.ArgumentParser:
     options.set_defaults(repeats=3)
     options.add_argument("--tasks", type=int, nargs="+", default=[1, 4, 16], help="K, sizes of stacks")
     options.add_argument("--steps", type=int, default=20, help="optimiser steps of every task")
+    options.add_argument("--source", default="arcagi1", help="of the tasks; miniarc ships with the package")
     options.add_argument("--batch_size", type=int, default=2, help="samples of a task in a step")
     options.add_argument("--sampling_steps", type=int, default=10, help="denoising steps of a prediction")
     add_model_arguments(options)
@@ -78,14 +79,14 @@ class Bench:
         self.backbone = build(args).backbone
 
     def tasks(self, count: int) -> list[ArcDataModule]:
-        """The first ARC-AGI-1 training tasks by id that fit the frames."""
+        """The first training tasks of the source by id that fit the frames."""
         return list(itertools.islice(self._fitting(), count))
 
     def _fitting(self) -> Iterator[ArcDataModule]:
         frames, height, width = self.args.shape
         shape = {"num_frames": frames, "height": height, "width": width}
-        for name in list_tasks("arcagi1", "training"):
-            data = ArcDataModule(name, batch_size=self.args.batch_size, seed=0, **shape)
+        for name in list_tasks(self.args.source, "training"):
+            data = ArcDataModule(name, source=self.args.source, batch_size=self.args.batch_size, seed=0, **shape)
             try:
                 data.setup()
             except (DataError, ValueError):

@@ -39,7 +39,7 @@ def plain_losses(module: FewShotModule, batch: ClipBatch) -> Tensor:
     backbone = module.backbone
     latents = backbone.encode(batch.frames)
     x0 = latents.x0
-    t = backbone.objective.timestep(torch.rand(len(x0))).to(x0.device)
+    t = backbone.objective.timestep(torch.rand(len(x0)), x0.shape[1:]).to(x0.device)
     eps = torch.randn_like(x0)
     prediction = backbone.denoise(backbone.objective.corrupt(x0, eps, t), t, latents.condition)
     free = slice(backbone.given_latents, None)

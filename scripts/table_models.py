@@ -29,6 +29,7 @@ BEGIN, END = "<!-- table: python -m scripts.table_models -->\n", "<!-- end of ta
 MODELS: dict[str, tuple[tuple[int, int], str]] = {
     "kandinsky5-lite": ((512, 768), "MIT"),
     "wan2.1-1.3b": ((480, 832), "Apache 2.0"),
+    "skyreels-v2-1.3b": ((544, 960), "Skywork Community"),
     "ltx-video-2b": ((512, 704), "LTXV Open Weights"),
     "cogvideox-1.5-5b": ((768, 1360), "CogVideoX"),
     "cogvideox-5b": ((480, 720), "CogVideoX"),
@@ -37,15 +38,22 @@ MODELS: dict[str, tuple[tuple[int, int], str]] = {
     "ltx-video-13b": ((512, 704), "LTXV Open Weights"),
     "wan2.1-i2v-14b-480p": ((480, 832), "Apache 2.0"),
     "ltx-2": ((512, 768), "LTX-2 Community"),
+    "wan2.1-i2v-14b-720p": ((720, 1280), "Apache 2.0"),
     "wan2.2-i2v-a14b": ((480, 832), "Apache 2.0"),
 }
+#: presets whose network is that of another one, by its name
+SAME = {"wan2.1-i2v-14b-720p": "wan2.1-i2v-14b-480p"}
 GPU = torch.device("cuda")
 
 
 def count(name: str) -> Cost:
     """What a step on one 9-frame clip at native size costs with the preset's adapter, in bf16."""
     config = yaml.safe_load((ROOT / "experiments/model" / f"{name}.yaml").read_text())["init_args"]
-    settings = {**config["backbone"]["init_args"], "path": str(PUBLISHED / name), "memory": MemoryArgs()}
+    settings = {
+        **config["backbone"]["init_args"],
+        "path": str(PUBLISHED / SAME.get(name, name)),
+        "memory": MemoryArgs(),
+    }
     cls = getattr(vdmfewshot.backbones, config["backbone"]["class_path"].rpartition(".")[2])
     backbone = cls(**settings)
     clip = (9, *MODELS[name][0])

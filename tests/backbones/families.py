@@ -9,14 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import HunyuanVideo15ImageToVideoPipeline, Kandinsky5I2VPipeline, LTX2ImageToVideoPipeline
+from diffusers import (
+    HunyuanVideo15ImageToVideoPipeline,
+    Kandinsky5I2VPipeline,
+    LTX2ImageToVideoPipeline,
+    SkyReelsV2ImageToVideoPipeline,
+)
 from PIL import Image
 from safetensors.torch import load_file
 
 from tests.tiny_hunyuan import tiny_hunyuan
 from tests.tiny_kandinsky import tiny_kandinsky
 from tests.tiny_ltx2 import tiny_ltx2
-from vdmfewshot.backbones import Backbone, HunyuanVideo15, Kandinsky5, Ltx2
+from tests.tiny_skyreels import tiny_skyreels
+from vdmfewshot.backbones import Backbone, HunyuanVideo15, Kandinsky5, Ltx2, SkyReelsV2
 from vdmfewshot.clips.clip import to_frame
 
 Tensors = dict[str, torch.Tensor]
@@ -151,6 +157,16 @@ def ltx2_noised(backbone: Any, kwargs: Tensors) -> tuple[torch.Tensor, torch.Ten
     return x_t, kwargs["audio_timestep"]
 
 
+def skyreels(
+    stock: Any, image: Image.Image, frames: int, guidance: float, generator: Any, embeds: Tensors
+) -> torch.Tensor:
+    return call(stock, image, frames, guidance, generator, **embeds)
+
+
+def skyreels_noised(backbone: Any, kwargs: Tensors) -> tuple[torch.Tensor, torch.Tensor]:
+    return kwargs["hidden_states"][:, : backbone.vae.config.z_dim].transpose(1, 2), kwargs["timestep"]
+
+
 FAMILIES: dict[str, Family] = {
     "kandinsky": Family(
         backbone=Kandinsky5,
@@ -182,5 +198,14 @@ FAMILIES: dict[str, Family] = {
         stock=ltx2,
         noised=ltx2_noised,
         others=("audio_hidden_states", "audio_coords", "audio_num_frames", "isolate_modalities"),
+    ),
+    "skyreels": Family(
+        backbone=SkyReelsV2,
+        pipeline=SkyReelsV2ImageToVideoPipeline,
+        make=tiny_skyreels,
+        size=(32, 48),
+        frames=(5, 9),
+        stock=skyreels,
+        noised=skyreels_noised,
     ),
 }

@@ -34,6 +34,7 @@ def cost(blocks: int = 10) -> Cost:
         block=block,
         boundary=0.1 * GB,
         working=0,
+        recomputing=1 * GB,
         encode=1,
         decode=1,
         decoding=2 * GB,

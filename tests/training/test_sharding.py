@@ -37,6 +37,9 @@ class Losses(Callback):
         self.losses, self.bytes = [], 0
     def on_train_batch_end(self, trainer, module, outputs, *args):
         self.losses.append(float(trainer.strategy.reduce(outputs["loss"].detach(), reduce_op="mean")))
+        blocks = module.backbone.blocks if isinstance(trainer.strategy, ShardedStrategy) else []
+        # Each would keep what it gathered last, so that nothing would be saved.
+        assert len({id(block._get_fsdp_state()._comm_ctx) for block in blocks}) <= 1
         self.bytes = local_bytes(module.backbone.blocks) - sum(p.nbytes for p in module.parameters() if p.requires_grad)
 
 tiny, roots, folder = map(Path, sys.argv[1:4])

@@ -7,6 +7,7 @@ from vdmfewshot.backbones.kandinsky import Kandinsky5
 from vdmfewshot.backbones.ltx import LtxVideo
 from vdmfewshot.backbones.ltx2 import Ltx2
 from vdmfewshot.backbones.ltx_condition import LtxVideoCondition
+from vdmfewshot.backbones.skyreels import SkyReelsV2
 from vdmfewshot.backbones.wan import Wan
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "Ltx2",
     "LtxVideo",
     "LtxVideoCondition",
+    "SkyReelsV2",
     "Wan",
 ]

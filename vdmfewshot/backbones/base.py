@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vdmfewshot.backbones.checkpoint import Checkpoint, cast, fingerprint
+from vdmfewshot.backbones.late_cast import LateCast
 from vdmfewshot.backbones.objective import Objective
 from vdmfewshot.backbones.posterior import PosteriorMemory
 from vdmfewshot.budget import memory
@@ -101,9 +102,11 @@ class Backbone(nn.Module, ABC):
         self.dtype = DTYPES[dtype]
         self.init = init
         self.memory = memory
-        #: name the frozen denoiser and the frozen encoder by content; set by ``load``
+        #: name frozen denoiser and encoder by content; set by ``load``
         self.fingerprint: str | None = None
         self.encoder_fingerprint: str | None = None
+        #: set before ``load`` where several processes read the same files
+        self.late_cast: LateCast | None = None
         self._pipeline: Any = None
         self._posteriors = PosteriorMemory()
 
@@ -142,16 +145,18 @@ class Backbone(nn.Module, ABC):
         self._pipeline = self.pipeline_class(**self._parts())
         self._pipeline.set_progress_bar_config(disable=True)
 
-    def compile_blocks(self) -> None:
-        """Compile each repeated block of the denoiser for the shapes it meets, at its first call with each of them."""
+    def compile_blocks(self, backend: str = "inductor") -> None:
+        """Compile each repeated block of the denoiser at its first call with each shape."""
         for denoiser in self.denoisers:
             if self.repeated_blocks:
                 denoiser._repeated_blocks = list(self.repeated_blocks)
-            denoiser.compile_repeated_blocks(dynamic=False)
+            denoiser.compile_repeated_blocks(dynamic=False, backend=backend)
 
     def _denoiser(self, part: str) -> Any:
         """The checkpoint's transformer, or the same architecture with random weights: the control experiment."""
         if self.init == "pretrained":
+            if self.late_cast is not None:
+                return self.late_cast.read(self.checkpoint, self.transformer_class, part)
             return self.checkpoint.model(self.transformer_class, part, self.dtype)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed("random denoiser"))
@@ -172,9 +177,8 @@ class Backbone(nn.Module, ABC):
 
     def _parts(self) -> dict[str, Any]:
         """Arguments of the stock pipeline; it has no text encoder, since the prompt is embedded already."""
-        scheduler = self.checkpoint.scheduler(self.schedulers)
-        parts = {"vae": self.vae, "transformer": self.transformer, "scheduler": scheduler}
-        return {"tokenizer": None, "text_encoder": None, **parts}
+        parts = {"vae": self.vae, "transformer": self.transformer, "tokenizer": None, "text_encoder": None}
+        return {**parts, "scheduler": self.checkpoint.scheduler(self.schedulers)}
 
     @property
     def denoiser(self) -> Any:
@@ -204,6 +208,8 @@ class Backbone(nn.Module, ABC):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Backbone:
         """Move everything but offloaded weights."""
+        if self.late_cast is not None:
+            self.late_cast.settle(self.parameters(), fn)
         with memory.in_place(self.denoisers if self.memory.offload == "group" else []):
             super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch annotates no argument
         return self

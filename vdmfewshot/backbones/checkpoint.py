@@ -17,7 +17,7 @@ import diffusers
 import torch
 from diffusers.utils import logging as diffusers_logging
 from diffusers.utils.constants import HUGGINGFACE_CO_RESOLVE_ENDPOINT as ENDPOINT
-from huggingface_hub import constants, snapshot_download
+from huggingface_hub import constants, snapshot_download, try_to_load_from_cache
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
@@ -66,6 +66,13 @@ class Checkpoint:
     def folder(self) -> Path | None:
         """The local folder; ``None`` for a hub id."""
         return Path(self.location) if Path(self.location).is_dir() else None
+
+    def local_folder(self, part: str) -> Path | None:
+        """Where the files of a part are on this machine: in the folder, or in the hub's cache; ``None`` for nowhere."""
+        if self.folder is not None:
+            return self.folder / part
+        found = try_to_load_from_cache(self.location, f"{part}/config.json", revision=self.revision)
+        return Path(found).parent if isinstance(found, str) else None
 
     @cached_property
     def local_only(self) -> bool:
@@ -231,9 +238,14 @@ def cast(model: Any, dtype: torch.dtype) -> Any:
     if not model._keep_in_fp32_modules:
         return nn.Module.to(model, dtype)  # diffusers' own advises from_pretrained, also with nothing to keep in fp32
     for name, parameter in model.named_parameters():
-        if not any(module in name.split(".") for module in model._keep_in_fp32_modules):
+        if not is_kept(model, name):
             parameter.data = parameter.data.to(dtype)
     return model
+
+
+def is_kept(model: Any, name: str) -> bool:
+    """Whether the class of a diffusers model keeps the parameter of that name in fp32, whatever the dtype."""
+    return any(module in name.split(".") for module in model._keep_in_fp32_modules or ())
 
 
 def check_frames(num_frames: int, k: int, whose: str) -> None:

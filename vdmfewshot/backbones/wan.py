@@ -97,7 +97,7 @@ class Wan(Backbone):
     @property
     def _sigmas(self) -> tuple[float, float]:
         """Noise levels [low, high) that the adapted expert denoises."""
-        boundary = self._pipeline.config.boundary_ratio
+        boundary = self._pipeline.config.get("boundary_ratio")
         if boundary is None:
             return 0.0, 1.0
         return (boundary, 1.0) if self.expert == "high_noise" else (0.0, boundary)
@@ -108,10 +108,7 @@ class Wan(Backbone):
         """See ``Backbone.load``; also reads the second expert and CLIP, where the checkpoint has them."""
         if self._pipeline is not None:
             return
-        from diffusers import WanImageToVideoPipeline  # imports CLIP, without which other families start faster
-        from transformers import CLIPVisionModel
-
-        layout, self.pipeline_class = self._layout(), WanImageToVideoPipeline
+        layout, self.pipeline_class = self._layout(), self._pipeline_class()
         self.given_latents = int(layout.given_latent)
         if layout.given_latent and not layout.trained_so:
             self.pipeline_kwargs = {"expand_timesteps": True}
@@ -120,12 +117,22 @@ class Wan(Backbone):
         if layout.boundary_ratio is not None:
             self.transformer_2 = self._denoiser("transformer_2").requires_grad_(False).eval()
         if layout.clip:
-            clip = self.checkpoint.model(CLIPVisionModel, "image_encoder", torch.float32)
+            clip = self.checkpoint.model(self._image_encoder_class(), "image_encoder", torch.float32)
             self.image_encoder = clip.requires_grad_(False).eval()
         super().load()
         # Checkpoints that share a VAE need not share conditions.
         encoders = [self.encoder_fingerprint, fingerprint(self.image_encoder, {}) if layout.clip else layout]
         self.encoder_fingerprint = hashlib.sha256(repr(encoders).encode()).hexdigest()[:16]
+
+    def _pipeline_class(self) -> Any:
+        from diffusers import WanImageToVideoPipeline  # imports CLIP, without which other families start faster
+
+        return WanImageToVideoPipeline
+
+    def _image_encoder_class(self) -> Any:
+        from transformers import CLIPVisionModel
+
+        return CLIPVisionModel
 
     @property
     def vae_dtype(self) -> torch.dtype:

@@ -48,6 +48,8 @@ class Cost:
         block: of it, a block that is not the first: the first needs no gradient of its input.
         boundary: bytes of a block's results, which stay if the next block is recomputed.
         working: bytes at the peak of the backward pass beyond the activations.
+        recomputing: as ``working``, where every block is recomputed: the activations of one block, and what making
+            them again takes for a while.
         encode: FLOP of the condition and the latents of a clip, spent once.
         decode: FLOP of decoding a clip.
         decoding: bytes at the peak of decoding a clip, without weights.
@@ -62,6 +64,7 @@ class Cost:
     block: Denoiser
     boundary: float
     working: float
+    recomputing: float
     encode: float
     decode: float
     decoding: float
@@ -81,7 +84,7 @@ class Cost:
         """Bytes of activations at the peak of a training step in which ``recomputed`` blocks run forward twice."""
         kept = self.total.activations - recomputed * (self.block.activations - self.boundary)
         # The last blocks are done with theirs when the first ones get theirs back, one at a time.
-        return self.working + kept + (self.block.activations if recomputed == self.blocks else 0)
+        return kept + (max(self.working, self.recomputing) if recomputed == self.blocks else self.working)
 
     @property
     def adapter(self) -> float:

@@ -8,7 +8,7 @@ blocks tell the cost of all, since the blocks of a video transformer are alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from vdmfewshot.backbones.base import Backbone, Latents
 from vdmfewshot.backbones.skeleton import depth, skeleton
 from vdmfewshot.budget.cost import Cost, Denoiser
 from vdmfewshot.budget.live_bytes import LiveBytes
+from vdmfewshot.budget.memory import recompute
 from vdmfewshot.budget.valueless import Valueless
 from vdmfewshot.lora.adapters import LoraArgs, inject
 from vdmfewshot.training.remembered import recall, remember
@@ -97,7 +98,11 @@ def _estimate(backbone: Backbone, clip: tuple[int, int, int], step: _Step) -> Co
     decode, decoding = _decode(skeleton(backbone, 1), x0, step.device)
     shallow, _ = _train(one, latents, step)
     deep, seen = _train(skeleton(backbone, 2), latents, step)
+    again = skeleton(backbone, 2)
+    recompute(again.denoiser, again.blocks)
     block = deep - shallow
+    kept, peak = _train(again, latents, step, count=False)
+    left = deep.activations - 2 * (block.activations - seen.boundary)
     return Cost(
         tokens=seen.tokens,
         batch_size=step.batch_size,
@@ -106,6 +111,7 @@ def _estimate(backbone: Backbone, clip: tuple[int, int, int], step: _Step) -> Co
         block=block,
         boundary=seen.boundary,
         working=seen.working,
+        recomputing=kept.activations + peak.working - left,
         encode=encode,
         decode=decode,
         decoding=decoding,
@@ -139,24 +145,30 @@ def _count(run: Callable[[], Any], weights: Sequence[Tensor] = ()) -> tuple[Any,
     return result, float(flop.get_total_flops()), float(live.peak)
 
 
-def _train(backbone: Backbone, latents: Latents, step: _Step) -> tuple[Denoiser, _Block]:
-    """Cost of one training step at this depth, and what only one block can tell."""
+def _train(backbone: Backbone, latents: Latents, step: _Step, count: bool = True) -> tuple[Denoiser, _Block]:
+    """Cost of one training step at this depth, and what only one block can tell.
+
+    ``count`` FLOP, which keeps recomputed activations alive: torch's counter holds on to what modules give.
+    """
     with torch.device("meta"):
         _inject(backbone, step.lora)
-    mode, seen = FakeTensorMode(allow_non_fake_inputs=True), []
-    backbone.blocks[-1].register_forward_hook(lambda module, args, output: seen.extend(tree_leaves(output)))
+    mode, sizes = FakeTensorMode(allow_non_fake_inputs=True), list[tuple[int, int]]()
+
+    def note(module: nn.Module, args: Any, output: Any) -> None:
+        sizes[:] = [(int(leaf.shape[1]), leaf.nbytes) for leaf in tree_leaves(output)]
+
+    backbone.blocks[-1].register_forward_hook(note)
     weights = _to_fake(backbone, mode, step.device)
     flop = FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION)
-    with mode, flop, LiveBytes(weights) as live:
+    with mode, flop if count else nullcontext(), LiveBytes(weights) as live:
         t = torch.tensor([500.0] * step.batch_size, device=step.device)
         x_t, condition = _inputs(latents, step.batch_size, step.device)
         with step.precision, Valueless():
             prediction = backbone.denoise(x_t, t, condition)
             loss = prediction.float().square().mean()
         forward, activations = flop.get_total_flops(), live.alive
-        block = _Block(int(seen[0].shape[1]), sum(output.nbytes for output in seen), 0)
+        block = _Block(sizes[0][0], sum(nbytes for _, nbytes in sizes), 0)
         del prediction
-        seen.clear()
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
     modules = [module for denoiser in backbone.denoisers for module in denoiser.modules()]
     linear = [m.weight for m in modules if isinstance(m, nn.Linear) and not m.weight.requires_grad]

@@ -22,6 +22,7 @@ from vdmfewshot.lora import adapters
 from vdmfewshot.lora.adapters import LoraArgs, Manifest
 from vdmfewshot.lora.source import locate
 from vdmfewshot.training.cache import LatentCache
+from vdmfewshot.training.processes import leave_frozen_alone, read_together, require_same_weights
 from vdmfewshot.training.sampling import SamplingArgs, sample_clips
 
 #: value of ``adapter`` that says: evaluate the frozen backbone itself
@@ -85,12 +86,17 @@ class FewShotModule(LightningModule):
         """Read the frozen weights, inject the adapter, fill it if a folder was named. Idempotent."""
         if self._configured:
             return
+        if together := self._trainer is not None and self.trainer.world_size > 1:
+            read_together(self.backbone)
         self.backbone.load()
         adapters.inject(self.backbone.denoiser, self.lora, self.backbone.lora_targets, run_seed(self.seed))
         self._fill_adapter()
         if self.compile_blocks:
             self.backbone.compile_blocks()
         self._cache = LatentCache(str(self.backbone.encoder_fingerprint), self.cache_dir)
+        if together:
+            require_same_weights(self.trainer.strategy, self._base)
+            leave_frozen_alone(self)
         self._configured = True
 
     def _fill_adapter(self) -> None:

@@ -10,10 +10,11 @@ from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor
 
+from vdmfewshot.backbones.late_cast import LateCast
 from vdmfewshot.budget.cost import Cost
 from vdmfewshot.budget.memory import MemoryArgs
+from vdmfewshot.training.processes import leave_frozen_alone
 
 
 class ShardedStrategy(DDPStrategy):
@@ -47,10 +48,11 @@ class ShardedStrategy(DDPStrategy):
             raise ValueError(f"strategy=sharded needs a FewShotModule, got {type(module).__name__}; use strategy=ddp")
         check(module)
         mesh = self._mesh()
-        for denoiser, name in ((d, module.backbone.blocks_name) for d in module.backbone.denoisers):
-            shard_frozen(getattr(denoiser, name), mesh)
-        ignored = [name for name, p in module.named_parameters() if isinstance(p, DTensor)]
-        module._ddp_params_and_buffers_to_ignore = ignored  # what DDP reads; its setter is private, too
+        for denoiser in module.backbone.denoisers:
+            shard_frozen(getattr(denoiser, module.backbone.blocks_name), mesh, module.backbone.late_cast)
+            if not isinstance(denoiser, FSDPModule):  # of no parameter of its own, but blocks then share their buffers
+                fully_shard(denoiser, mesh=mesh, ignored_params=set(denoiser.parameters()))
+        leave_frozen_alone(module)
         super().setup(trainer)
 
     @property
@@ -82,11 +84,13 @@ def check(module: Any) -> None:
         raise ValueError("strategy=sharded needs model.compile=false; use strategy=ddp for compiled blocks")
 
 
-def shard_frozen(blocks: nn.ModuleList, mesh: DeviceMesh) -> None:
-    """Share out the parameters of each block that need no gradient, in place. Idempotent."""
+def shard_frozen(blocks: nn.ModuleList, mesh: DeviceMesh, late_cast: LateCast | None = None) -> None:
+    """Share out the parameters of each block that need no gradient, in place, one block after another. Idempotent."""
     for block in blocks:
         trained = {p for p in block.parameters() if p.requires_grad}
         if not isinstance(block, FSDPModule):
+            if late_cast is not None:
+                late_cast.settle(block.parameters())
             fully_shard(block, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
 
 
@@ -96,8 +100,8 @@ def is_sharded(module: nn.Module) -> bool:
 
 
 def shared(cost: Cost, processes: int) -> Cost:
-    """What one of ``processes`` needs: its share of the frozen weights, and one whole block while it computes."""
-    frozen = cost.total.frozen / processes + cost.block.frozen
+    """What one of ``processes`` needs: its share of the frozen weights, a whole block that computes, and the next."""
+    frozen = cost.total.frozen / processes + 2 * cost.block.frozen
     return replace(cost, total=replace(cost.total, frozen=frozen, linear=cost.total.linear / processes))
 
 

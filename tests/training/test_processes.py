@@ -1,0 +1,137 @@
+"""What processes that train together share: pages of memory while they read, and frozen weights that nobody sends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import CogVideoXTransformer3DModel
+
+from tests.tiny import tiny_checkpoint
+from tests.tiny_training import make_data, make_module, make_trainer
+from tests.tiny_wan import tiny_wan
+from vdmfewshot.backbones import CogVideoX, Wan
+from vdmfewshot.backbones.late_cast import LateCast, stored_dtype
+from vdmfewshot.training.processes import require_same_weights
+
+#: one step on so many processes; memory of each of them while it reads, and of its frozen parameters afterwards
+SCRIPT = """
+import json, os, re, sys, threading, time
+from pathlib import Path
+from tests.tiny_training import make_data, make_module, make_trainer
+from vdmfewshot.training.sharding import ShardedStrategy
+
+def pages(name):
+    return 1024 * int(re.search(rf"^{name}: +([0-9]+) kB", Path("/proc/self/smaps_rollup").read_text(), re.M)[1])
+
+class Watch(threading.Thread):
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.first, self.peak, self.own = pages("Pss"), 0, 0
+        self.before = pages("Pss_Anon")
+    def run(self):
+        while True:
+            self.peak = max(self.peak, pages("Pss") - self.first)
+            self.own = max(self.own, pages("Pss_Anon") - self.before)
+            time.sleep(0.01)
+
+checkpoint, roots, folder, strategy, devices, dtype = sys.argv[1:]
+if __name__ == "__main__":
+    devices = int(devices)
+    kinds = {"one": "auto", "ddp": "ddp", "sharded": ShardedStrategy()}
+    trainer = make_trainer(Path(folder), 1, strategy=kinds[strategy], devices=devices, callbacks=[])
+    module, data = make_module(Path(checkpoint), dtype=dtype), make_data(Path(roots), batch_size=1)
+    watch = Watch()
+    watch.start()
+    trainer.fit(module, datamodule=data)
+    own = sum(p.nbytes for p in module.parameters())
+    found = {"peak": watch.peak, "own": watch.own, "dtype": str(module.backbone.denoiser.proj_out.weight.dtype)}
+    (Path(folder) / f"found-{trainer.global_rank}.json").write_text(json.dumps(found))
+"""
+
+
+def measure(folder: Path, checkpoint: Path, roots: Path, strategy: str, devices: int, dtype: str) -> dict[str, Any]:
+    """Largest memory of all processes together, pages that they share counted once; and the part nobody shares."""
+    folder.mkdir()
+    (folder / "script.py").write_text(SCRIPT)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, folder / "script.py", checkpoint, roots, folder, strategy, devices, dtype]
+    done = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = [json.loads(file.read_text()) for file in sorted(folder.glob("found-*.json"))]
+    assert len(found) == devices
+    return {**{k: sum(f[k] for f in found) / 1e9 for k in ("peak", "own")}, "dtype": found[0]["dtype"]}
+
+
+def large(folder: Path) -> tuple[Path, float]:
+    """A checkpoint whose denoiser takes 1 GB in fp32, and those GB."""
+    tiny_checkpoint(folder)
+    config = json.loads((folder / "transformer/config.json").read_text())
+    sizes = {"num_attention_heads": 24, "attention_head_dim": 64, "num_layers": 8}
+    model = CogVideoXTransformer3DModel.from_config({**config, **sizes})
+    model.save_pretrained(folder / "transformer")
+    return folder, sum(p.nbytes for p in model.parameters()) / 1e9
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux's account of shared pages")
+def test_two_processes_need_hardly_more_memory_than_one_to_read_a_gigabyte(pairs_root: Path, tmp_path: Path) -> None:
+    checkpoint, size = large(tmp_path / "large")
+    assert 0.9 < size < 1.3
+    one, ddp = (measure(tmp_path / n, checkpoint, pairs_root, n, k, "fp32") for n, k in (("one", 1), ("ddp", 2)))
+    assert one["peak"] > 0.9 * size
+    assert ddp["peak"] < one["peak"] + 0.35 * size, "both read the same pages, and nobody writes to them"
+    assert ddp["own"] < 0.4 * size
+
+
+@pytest.mark.parametrize(("cls", "make"), [(CogVideoX, tiny_checkpoint), (Wan, lambda f: tiny_wan(f, "2.2-i2v-a14b"))])
+def test_weights_that_are_cast_late_are_those_that_are_cast_at_once(cls: Any, make: Any, tmp_path: Path) -> None:
+    folder = make(tmp_path / "checkpoint")
+    at_once, late = (cls(str(folder), dtype="bf16") for _ in range(2))
+    at_once.load()
+    late.late_cast = LateCast(torch.bfloat16)
+    late.load()
+    assert late.fingerprint == at_once.fingerprint
+    assert late.denoiser.proj_out.weight.dtype == torch.float32, "as in the file"
+    late.to("cpu")
+    expected = at_once.state_dict()
+    assert expected.keys() == late.state_dict().keys()
+    for name, tensor in late.state_dict().items():
+        assert tensor.dtype == expected[name].dtype, name
+        assert torch.equal(tensor, expected[name]), name
+
+
+def test_the_dtype_of_a_file_is_read_from_its_header(tmp_path: Path) -> None:
+    checkpoint = CogVideoX(str(tiny_checkpoint(tmp_path / "c"))).checkpoint
+    assert stored_dtype(checkpoint, "transformer") == torch.float32
+    (tmp_path / "c/transformer/diffusion_pytorch_model.safetensors").unlink()
+    assert stored_dtype(checkpoint, "transformer") is None
+
+
+class Strategy:
+    """Of two processes, as the second one sees it."""
+
+    def broadcast(self, value: str) -> str:
+        return "of rank 0"
+
+    def reduce_boolean_decision(self, decision: bool, all: bool = True) -> bool:
+        return decision
+
+
+def test_processes_with_different_weights_are_refused() -> None:
+    require_same_weights(Strategy(), "of rank 0")
+    with pytest.raises(ValueError, match="read different weights"):
+        require_same_weights(Strategy(), "of an older file")
+
+
+def test_one_process_sends_nothing_and_casts_at_once(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:
+    module = make_module(tiny, dtype="bf16")
+    make_trainer(tmp_path, 1, callbacks=[]).fit(module, datamodule=make_data(pairs_root))
+    assert module.backbone.late_cast is None
+    assert not hasattr(module, "_ddp_params_and_buffers_to_ignore")
