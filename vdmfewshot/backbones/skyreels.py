@@ -18,7 +18,6 @@ class SkyReelsV2(Wan):
     """
 
     transformer_class = SkyReelsV2Transformer3DModel
-    schedulers = ("UniPCMultistepScheduler",)
 
     def _layout(self) -> WanLayout:
         layout = super()._layout()

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
 from vdmfewshot.backbones.base import Backbone
 from vdmfewshot.backbones.late_cast import LateCast
 
@@ -20,7 +18,7 @@ def read_together(backbone: Backbone) -> None:
         backbone.late_cast = LateCast(backbone.dtype)
 
 
-def leave_frozen_alone(module: nn.Module) -> None:
+def leave_frozen_alone(module: Any) -> None:
     """Tell DDP that frozen weights and buffers need not be sent around.
 
     All processes have read the same, and writing to pages that they share would make each of them a copy of its own.
