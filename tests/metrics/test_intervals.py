@@ -132,7 +132,8 @@ def test_one_value_is_enough_to_widen():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "number"), [((1, 1, 1), 3), ((0.1, 0.1, 0.1), 3), ((1, 1, 2), 16 / 6), ((9, 0, 0), 1), ((0, 0), 2)]
+    ("sizes", "number"),
+    [((1, 1, 1), 3), ((0.1, 0.1, 0.1), 3), ((1, 1, 2), 16 / 6), ((0.1, 0.1, 0.2), 16 / 6), ((9, 0, 0), 1), ((0, 0), 2)],
 )
 def test_few_samples_that_are_much_larger_count_as_few(sizes, number):
     assert effective_number(np.array(sizes, float)) == pytest.approx(number)
