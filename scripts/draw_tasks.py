@@ -1,6 +1,6 @@
 """Write a page with a picture for every kind of task of both papers: ``python scripts/draw_tasks.py [NAME ...]``.
 
-The pages are docs/tasks/*.md; what they say comes from experiments/tasks/*.yaml and docs/results/tasks/published.json.
+The pages are docs/tasks/*.md; what they say comes from experiments/tasks/*.yaml and docs/results/tasks/published.jsonl.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def sentence(task: str) -> str:
 def written(page: str) -> str:
     """Text of a page."""
     title, tasks = pages()[page]
-    published = json.loads((ROOT / "docs/results/tasks/published.json").read_text(encoding="utf-8"))["scores"]
+    published = read_published()
     head = re.split(r"[:;]", title)[0]
     lines = [f"# {head}", ""]
     for task in tasks:
@@ -69,6 +69,18 @@ def written(page: str) -> str:
         lines += table(published.get(task, {}))
     lines += [footer(tasks[0], any(task in published for task in tasks))]
     return "\n".join(lines) + "\n"
+
+
+def read_published() -> dict[str, dict[str, dict[str, dict[str, float]]]]:
+    """Figures by task, score, model and number of examples, of tasks that have any."""
+    lines = (ROOT / "docs/results/tasks/published.jsonl").read_text(encoding="utf-8").splitlines()
+    found = {}
+    for row in map(json.loads, lines):
+        both = zip(MODELS, (row, row.get("qwen3_4b", {})), strict=True)
+        scores = {model: {s: own[s] for s in SCORES if s in own} for model, own in both}
+        if scores[MODELS[0]]:
+            found[row["task"]] = {s: {m: own[s] for m, own in scores.items() if s in own} for s in SCORES}
+    return found
 
 
 def table(scores: dict[str, dict[str, dict[str, float]]]) -> list[str]:
