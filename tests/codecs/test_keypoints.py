@@ -95,7 +95,7 @@ def test_missing_joints_are_reported_missing():
 
 
 @pytest.mark.parametrize("sigma", [2, 5, 15, 40])
-@pytest.mark.parametrize("codec", [KeypointCodec(), KeypointCodec(2), KeypointCodec(2, 0.08)], ids=str)
+@pytest.mark.parametrize("codec", [KeypointCodec(), KeypointCodec(2), KeypointCodec(2, 0.08)], ids=["17", "2", "large"])
 def test_noise_shows_nobody(sigma, codec):
     box = Letterbox((96, 96), (96, 96))
     for seed in range(20):
