@@ -168,3 +168,12 @@ def test_files_of_wandb_lie_in_the_folder_of_the_run(args: list[str], runs: Path
     wandb.finish()
     wandb.teardown()
     assert list((runs / "logged" / "version_0" / "wandb").glob("offline-run-*"))
+
+
+def test_quiet_leaves_scores_and_where_results_are(args: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    front.run(["adapt", *args, "--name", "still", "--quiet"])
+    loud = ("Clips:", "Cost:", "Memory:", "Measured:", "Adapting", "Epoch", "GPU available", "adapter saved")
+    said, noise = capfd.readouterr()
+    assert not [word for word in loud if word in said + noise]
+    assert "psnr_db" in said
+    assert "still/version_0" in said.replace("\n", "")
