@@ -104,7 +104,8 @@ def test_adapters_are_pushed(place: Path, monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_options_of_push_in_the_text_exist() -> None:
     named = re.findall(r"`--(\w+)[^`]*`", SHARE)
     assert named
-    assert set(named) <= schema().verbs["push"].options.keys()
+    known = schema()
+    assert set(named) <= known.verbs["push"].options.keys() | known.verbs["adapt"].options.keys()
 
 
 @pytest.mark.parametrize("command", [line for line in LINES if line.startswith("python -m benchmarks")])

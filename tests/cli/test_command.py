@@ -188,6 +188,7 @@ def test_module_and_version_from_a_shell(tmp_path: Path) -> None:
     version = subprocess.run([*command, "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert (version.returncode, version.stdout) == (0, f"vdmfewshot {__version__}\n")
     # A mistake is one message without a traceback and an exit status that scripts can use.
+    (tmp_path / "x/input").mkdir(parents=True)
     wrong = subprocess.run(
         [*command, "test", "--data", "PairsDataModule", "--data.root", "x"],
         cwd=tmp_path, env=environment, capture_output=True, text=True,

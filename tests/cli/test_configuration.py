@@ -69,7 +69,7 @@ WRONG = [
     (["--model.sampling.quality", "best"], "quality"),
     (["--model.sampling.decode", "first"], "decode"),
     (["--model.backbone.dtype", "fp8"], "dtype"),
-    (["--model.backbone.path", "./nowhere"], "backbone path must be"),
+    (["--model.backbone.path", "./nowhere"], "neither embedded, a folder, nor OWNER/NAME"),
     (["--trainer.max_steps", "soon"], "max_steps"),
     (["-c", "nowhere.yaml"], "nowhere.yaml"),
 ]

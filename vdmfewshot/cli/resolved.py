@@ -101,7 +101,13 @@ def resolve(args: Sequence[str]) -> ResolvedCLI:
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Within, nobody greets: a study says how it goes, and its thousand runs do not."""
-    for library in ("lightning.pytorch", "lightning.fabric", "diffusers"):
-        logging.getLogger(library).setLevel(logging.ERROR)
-    with contextlib.redirect_stdout(io.StringIO()), quiet():
-        yield
+    loggers = [logging.getLogger(library) for library in ("lightning.pytorch", "lightning.fabric", "diffusers")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), quiet():
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
