@@ -1,5 +1,6 @@
 """Folders as people have them: other names, sub-folders, patterns, side-cars, names from a Mac."""
 
+import re
 import unicodedata
 
 import numpy as np
@@ -132,3 +133,14 @@ def test_patterns_are_proposed_only_where_they_fit():
 def test_patterns_without_one_stem_are_refused(text):
     with pytest.raises(ValueError, match="pattern must hold"):
         NamePattern.parse(text)
+
+
+def test_problems_are_listed_in_the_order_of_names(tmp_path):
+    make_pairs(tmp_path, 8)
+    names = [f"a{index}.png" for index in (7, 2, 5, 1)]
+    for name in names:
+        (tmp_path / "input" / name).write_bytes(b"no picture")
+    with pytest.raises(DataError) as caught:
+        ready(tmp_path)
+    named = [re.search(r"a\d\.png", problem).group() for problem in caught.value.problems]
+    assert named == sorted(names)

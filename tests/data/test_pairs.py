@@ -1,5 +1,4 @@
 import itertools
-import re
 import shutil
 from pathlib import Path
 
@@ -123,17 +122,6 @@ def test_every_bad_name_and_file_is_reported_at_once(tmp_path):
     assert "a3.png: 24 x 24 pixels, its input 20 x 24" in text
     assert len(found) == (len(broken) - 1) + 5
     assert text.startswith(f"{len(found)} problems in the data:")
-
-
-def test_problems_are_listed_in_the_order_of_names(tmp_path):
-    make_pairs(tmp_path, 8)
-    names = [f"a{index}.png" for index in (7, 2, 5, 1)]
-    for name in names:
-        (tmp_path / "input" / name).write_bytes(b"no picture")
-    with pytest.raises(DataError) as caught:
-        ready(tmp_path)
-    named = [re.search(r"a\d\.png", problem).group() for problem in caught.value.problems]
-    assert named == sorted(names)
 
 
 def test_a_file_deleted_after_the_start_is_named(tmp_path):
