@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import random
+import socket
 
 # Nothing in the tests may reach a network; the libraries read this when they are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -33,6 +35,20 @@ def _checkout_stays_as_it_was() -> Iterator[None]:
     yield
     left = {name for name in set(os.listdir(CHECKOUT)) - before if not name.startswith(".")}
     assert not left, f"the test has left {', '.join(sorted(left))} in the checkout"
+
+
+@pytest.fixture
+def meeting_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where ranks meet: below the ports that the system gives away, so that nobody takes it before they listen.
+
+    Lightning picks one seconds before, which a test beside this one may then have.
+    """
+    while True:
+        port = random.SystemRandom().randrange(20_000, 30_000)
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)):  # nobody answers
+                monkeypatch.setenv("MASTER_PORT", str(port))
+                return
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ from lightning.pytorch import Trainer
 from tests.data.folders import make_pairs
 from tests.data.test_stream import Recorder, pairs_module
 
+pytestmark = pytest.mark.usefixtures("meeting_port")
+
 
 class RankRecorder(Recorder):
     """Leaves what this rank saw in a file."""

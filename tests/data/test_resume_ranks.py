@@ -14,6 +14,8 @@ from tests.data.folders import make_pairs
 from tests.data.test_ranks import RankRecorder
 from tests.data.test_stream import pairs_module
 
+pytestmark = pytest.mark.usefixtures("meeting_port")
+
 #: micro-batches that one optimiser step adds up, and samples of each
 ACCUMULATED, BATCH = 2, 3
 

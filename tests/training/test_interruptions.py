@@ -19,6 +19,8 @@ from tests.tiny_training import adapter_weights, make_data, make_module, make_tr
 from vdmfewshot.cli import front
 from vdmfewshot.training.checkpoint import AtomicCheckpointIO
 
+pytestmark = pytest.mark.usefixtures("meeting_port")
+
 ROOT = Path(__file__).parents[2]
 
 

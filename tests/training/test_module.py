@@ -26,6 +26,8 @@ from vdmfewshot.lora.adapters import LoraArgs
 from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.sampling import SamplingArgs
 
+pytestmark = pytest.mark.usefixtures("meeting_port")
+
 
 def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
     assert a.keys() == b.keys()

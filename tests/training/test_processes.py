@@ -20,6 +20,8 @@ from vdmfewshot.backbones import CogVideoX, Wan
 from vdmfewshot.backbones.late_cast import LateCast, stored_dtype
 from vdmfewshot.training.processes import require_same_weights
 
+pytestmark = pytest.mark.usefixtures("meeting_port")
+
 #: one step on so many processes; memory of each of them while it reads, and of its frozen parameters afterwards
 SCRIPT = """
 import json, os, re, sys, threading, time

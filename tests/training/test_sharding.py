@@ -16,6 +16,8 @@ from tests.tiny_training import make_data, make_module, make_trainer
 from vdmfewshot.budget.memory import MemoryArgs
 from vdmfewshot.training.sharding import ShardedStrategy, whole_layers
 
+pytestmark = pytest.mark.usefixtures("meeting_port")
+
 SCRIPT = """
 import json, sys
 from pathlib import Path

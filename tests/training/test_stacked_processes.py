@@ -12,6 +12,8 @@ import torch
 
 from tests.stacks import make_roots
 
+pytestmark = pytest.mark.usefixtures("meeting_port")
+
 
 def ddp_script(folder: Path, tiny: Path, roots: Path, devices: int) -> dict[str, torch.Tensor]:
     """Stacked weights after 5 clipped steps of two samples a task, on so many processes."""
