@@ -32,13 +32,7 @@ class KeypointsDataModule(PersonDataModule):
         root: the folder.
         format: of the export: ``coco``, ``yolo``, ``labelme``, ``cvat`` or ``labelstudio``; found out if ``auto``.
         category: label of the people; needed if there are several.
-        padding: side of the crop as a multiple of the box's longer side.
-        radius: of a joint's disc, as a share of the canvas's shorter side; larger ones suit small canvases, few joints.
-        sigmas: constants of OKS for each joint; if not given, COCO's for its 17 joints, 0.05 for others.
-        swaps: pairs of joints, by index, that change places in mirror images; by ``flip_idx`` of YOLO or by their names
-            if not given.
-        exif: how labels of photos with an EXIF orientation were drawn, ``upright`` or ``stored``.
-        **kwargs: see ``FewShotDataModule``.
+        **kwargs: see ``PersonDataModule``.
     """
 
     def __init__(
@@ -46,14 +40,9 @@ class KeypointsDataModule(PersonDataModule):
         root: str,
         format: Format = "auto",
         category: str | None = None,
-        padding: float = 1.25,
-        radius: float = 0.04,
-        sigmas: list[float] | None = None,
-        swaps: list[list[int]] | None = None,
-        exif: Exif = "auto",
         **kwargs: Any,
     ) -> None:
-        super().__init__(padding, radius, sigmas, swaps, exif, **kwargs)
+        super().__init__(**kwargs)
         self.root = root
         self.format: Format = format
         self.category = category

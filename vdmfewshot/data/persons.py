@@ -139,7 +139,8 @@ class PersonDataModule(FewShotDataModule):
         padding: side of the crop as a multiple of the box's longer side.
         radius: of a joint's disc, as a share of the canvas's shorter side; larger ones suit small canvases, few joints.
         sigmas: constants of OKS for each joint; if not given, COCO's for its 17 joints, 0.05 for others.
-        swaps: pairs of joints, by index, that change places in mirror images; by their names if not given.
+        swaps: pairs of joints, by index, that change places in mirror images; by ``flip_idx`` of YOLO or by their names
+            if not given.
         exif: how labels of photos with an EXIF orientation were drawn, ``upright`` or ``stored``.
         **kwargs: see ``FewShotDataModule``.
 

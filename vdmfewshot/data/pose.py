@@ -10,7 +10,6 @@ from typing import Any
 from vdmfewshot.data.coco import Record, find_categories, image_file, load_coco, numbers, record_size
 from vdmfewshot.data.examples import DataError, Example, LeftOut, Splits, safe_key
 from vdmfewshot.data.joints import joint_rows
-from vdmfewshot.data.orientation import Exif
 from vdmfewshot.data.persons import OUTSIDE, Person, PersonDataModule, checked_person, read_person
 from vdmfewshot.data.pictures import read_size
 from vdmfewshot.data.sources import resolve
@@ -32,12 +31,7 @@ class CocoPoseDataModule(PersonDataModule):
         test_images: folder of the test images; ``images`` if not given.
         test_annotations: COCO keypoint file of the test images, or ``sample:people/test.json``.
         category: name of the category that has keypoints.
-        padding: side of the crop as a multiple of the box's longer side.
-        radius: of a joint's disc, as a share of the canvas's shorter side; larger ones suit small canvases, few joints.
-        sigmas: constants of OKS for each joint; if not given, COCO's for its 17 joints, 0.05 for others.
-        swaps: pairs of joints, by index, that change places in mirror images; by their names if not given.
-        exif: how labels of photos with an EXIF orientation were drawn, ``upright`` or ``stored``.
-        **kwargs: see ``FewShotDataModule``.
+        **kwargs: see ``PersonDataModule``.
 
     Raises:
         ValueError: if ``padding`` is below 1.
@@ -50,14 +44,9 @@ class CocoPoseDataModule(PersonDataModule):
         test_images: str | None = None,
         test_annotations: str | None = None,
         category: str = "person",
-        padding: float = 1.25,
-        radius: float = 0.04,
-        sigmas: list[float] | None = None,
-        swaps: list[list[int]] | None = None,
-        exif: Exif = "auto",
         **kwargs: Any,
     ) -> None:
-        super().__init__(padding, radius, sigmas, swaps, exif, **kwargs)
+        super().__init__(**kwargs)
         self.images = images
         self.annotations = annotations
         self.test_images = test_images or images

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from vdmfewshot.data.examples import DataError, LeftOut
-from vdmfewshot.data.formats.things import Export, Pictures, Size, Thing, ellipse, run_length
+from vdmfewshot.data.formats.things import Export, Pictures, Reading, Size, Thing, ellipse, run_length
 from vdmfewshot.data.formats.xml import as_number, read_xml
 
 #: subsets of CVAT projects
@@ -29,22 +29,40 @@ def read_cvat(root: Path) -> Export:
         DataError: if it is one of a video.
     """
     pictures, export = Pictures(root), Export()
+    for file, element in annotation_files(root):
+        for item, picture, size, part in annotated_images(file, element, pictures, export):
+            things = list(_things(item, export))
+            export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, size, part)
+    return export
+
+
+def annotation_files(root: Path) -> Iterator[tuple[Path, Element]]:
+    """XML files of CVAT with their content.
+
+    Raises:
+        DataError: if one is of a video.
+    """
     for file in sorted(root.rglob("*.xml")):
         element = read_xml(file)
         if element.tag != "annotations":
             continue
         if element.find("track") is not None:
             raise DataError([f"{file}: holds tracks of a video; export it as 'CVAT for images'"])
-        for item in element.iterfind("image"):
-            try:
-                part = SUBSETS.get(item.get("subset", "").lower(), "")
-                picture, size = pictures.find(item.get("name", ""), part=part), size_of(item)
-            except ValueError as error:
-                export.problems.append(f"{file}: {error}")
-                continue
-            things = list(_things(item, export))
-            export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, size, part)
-    return export
+        yield file, element
+
+
+def annotated_images(
+    file: Path, element: Element, pictures: Pictures, found: Reading
+) -> Iterator[tuple[Element, Path, Size | None, str]]:
+    """A file's pictures: element, path, (height, width), if stated, and part; ``found`` is told of missing ones."""
+    for item in element.iterfind("image"):
+        try:
+            part = SUBSETS.get(item.get("subset", "").lower(), "")
+            picture, size = pictures.find(item.get("name", ""), part=part), size_of(item)
+        except ValueError as error:
+            found.problems.append(f"{file}: {error}")
+        else:
+            yield item, picture, size, part
 
 
 def size_of(item: Element) -> Size | None:

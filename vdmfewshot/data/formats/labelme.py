@@ -14,7 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from vdmfewshot.data.coco import numbers, read_json, record_size
 from vdmfewshot.data.examples import DataError, LeftOut
-from vdmfewshot.data.formats.things import Export, Pictures, Size, Thing, ellipse, run_length
+from vdmfewshot.data.formats.things import Export, Pictures, Reading, Size, Thing, ellipse, run_length
 
 
 def is_labelme(content: Any) -> bool:
@@ -24,7 +24,16 @@ def is_labelme(content: Any) -> bool:
 
 def read_labelme(root: Path) -> Export:
     """Pictures and things of a folder with labelme's files."""
-    pictures, export = Pictures(root), Export()
+    export = Export()
+    for file, shapes, picture, size in annotated_files(root, export):
+        things = list(_things(shapes, file, size, export))
+        export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, size)
+    return export
+
+
+def annotated_files(root: Path, found: Reading) -> Iterator[tuple[Path, list[Any], Path, Size | None]]:
+    """Files of labelme with their shapes, picture and (height, width), if stated; ``found`` is told of the others."""
+    pictures = Pictures(root)
     for file in sorted(root.rglob("*.json")):
         try:
             content = read_json(file)
@@ -33,14 +42,11 @@ def read_labelme(root: Path) -> Export:
             picture = picture_beside(file, str(content["imagePath"]), pictures)
             size = record_size({"height": content.get("imageHeight"), "width": content.get("imageWidth")})
         except DataError:
-            export.left_out.append(LeftOut(file.name, "not readable as JSON"))
-            continue
+            found.left_out.append(LeftOut(file.name, "not readable as JSON"))
         except ValueError as error:
-            export.problems.append(f"{file}: {error}")
-            continue
-        things = list(_things(content["shapes"], file, size, export))
-        export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, size)
-    return export
+            found.problems.append(f"{file}: {error}")
+        else:
+            yield file, content["shapes"], picture, size
 
 
 def picture_beside(file: Path, name: str, pictures: Pictures) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vdmfewshot.data.coco import numbers, read_json
 from vdmfewshot.data.examples import LeftOut
-from vdmfewshot.data.formats.things import Export, Pictures, Size, Thing, ellipse, run_length
+from vdmfewshot.data.formats.things import Export, Pictures, Reading, Size, Thing, ellipse, run_length
 from vdmfewshot.data.pictures import SUFFIXES, read_size
 
 #: kinds of results that have an area, and where their labels are
@@ -28,7 +28,16 @@ def is_labelstudio(content: Any) -> bool:
 
 def read_labelstudio(root: Path) -> Export:
     """Pictures and things of a folder with an export and its pictures."""
-    pictures, export = Pictures(root), Export()
+    export = Export()
+    for place, task, picture, size in annotated_tasks(root, export):
+        things = list(_things(results_of(task), place, size, export))
+        export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, None)
+    return export
+
+
+def annotated_tasks(root: Path, found: Reading) -> Iterator[tuple[str, Any, Path, Size]]:
+    """Tasks with their place in words, picture and (height, width); ``found`` is told of those without a picture."""
+    pictures = Pictures(root)
     for file in sorted(root.rglob("*.json")):
         content = read_json(file)
         for index, task in enumerate(content if is_labelstudio(content) else []):
@@ -37,11 +46,9 @@ def read_labelstudio(root: Path) -> Export:
                 picture = picture_of(task, pictures)
                 size = read_size(picture)
             except ValueError as error:
-                export.problems.append(f"{place}: {error}")
-                continue
-            things = list(_things(results_of(task), place, size, export))
-            export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, None)
-    return export
+                found.problems.append(f"{place}: {error}")
+            else:
+                yield place, task, picture, size
 
 
 def picture_of(task: Any, pictures: Pictures) -> Path:

@@ -9,16 +9,16 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from vdmfewshot.data.coco import canonical, load_coco, numbers, read_json, record_size
+from vdmfewshot.data.coco import canonical, load_coco, numbers, record_size
 from vdmfewshot.data.examples import DataError, LeftOut
 from vdmfewshot.data.formats.coco import part_of
-from vdmfewshot.data.formats.cvat import SUBSETS, size_of
+from vdmfewshot.data.formats.cvat import annotated_images, annotation_files
 from vdmfewshot.data.formats.detect import Format, coco_files, find_format
-from vdmfewshot.data.formats.labelme import is_labelme, picture_beside
-from vdmfewshot.data.formats.labelstudio import is_labelstudio, picture_of, results_of
+from vdmfewshot.data.formats.labelme import annotated_files
+from vdmfewshot.data.formats.labelstudio import annotated_tasks, results_of
 from vdmfewshot.data.formats.skeletons import PERSON, Groups, Posed, PoseExport, Skeleton
 from vdmfewshot.data.formats.things import Pictures, Size
-from vdmfewshot.data.formats.xml import as_number, read_xml
+from vdmfewshot.data.formats.xml import as_number
 from vdmfewshot.data.formats.yolo import (
     class_names,
     joint_count,
@@ -149,22 +149,10 @@ def _yolo_person(
 
 def read_labelme_people(root: Path) -> PoseExport:
     """labelme: points named after joints; ``group_id`` says whose, a rectangle of that group is the person's box."""
-    pictures, export = Pictures(root), PoseExport()
-    for file in sorted(root.rglob("*.json")):
-        try:
-            content = read_json(file)
-            if not is_labelme(content):
-                continue
-            picture = picture_beside(file, str(content["imagePath"]), pictures)
-            size = record_size({"height": content.get("imageHeight"), "width": content.get("imageWidth")})
-        except DataError:
-            export.left_out.append(LeftOut(file.name, "not readable as JSON"))
-            continue
-        except ValueError as error:
-            export.problems.append(f"{file}: {error}")
-            continue
+    export = PoseExport()
+    for file, shapes, picture, size in annotated_files(root, export):
         groups = Groups(export)
-        for index, shape in enumerate(content["shapes"]):
+        for index, shape in enumerate(shapes):
             place = f"{file.name}: shape {index}"
             try:
                 _labelme_shape(shape, place, groups)
@@ -186,21 +174,10 @@ def _labelme_shape(shape: Mapping[str, Any], place: str, groups: Groups) -> None
 def read_cvat_people(root: Path) -> PoseExport:
     """CVAT for images: skeletons; points named after joints with a group; or one shape of all points of a person."""
     pictures, export = Pictures(root), PoseExport()
-    for file in sorted(root.rglob("*.xml")):
-        element = read_xml(file)
-        if element.tag != "annotations":
-            continue
-        if element.find("track") is not None:
-            raise DataError([f"{file}: holds tracks of a video; export it as 'CVAT for images'"])
+    for file, element in annotation_files(root):
         parents = [(label.findtext("parent"), label.findtext("name")) for label in element.iter("label")]
         export.names += [str(name) for parent, name in parents if parent and name not in export.names]
-        for item in element.iterfind("image"):
-            try:
-                part = SUBSETS.get(item.get("subset", "").lower(), "")
-                picture, size = pictures.find(item.get("name", ""), part=part), size_of(item)
-            except ValueError as error:
-                export.problems.append(f"{file}: {error}")
-                continue
+        for item, picture, size, part in annotated_images(file, element, pictures, export):
             export.pictures.append(Posed(picture, tuple(_cvat_people(item, export)), size, part))
     return export
 
@@ -242,24 +219,15 @@ def _cvat_point(shape: Element) -> list[tuple[float, float, float]]:
 
 def read_labelstudio_people(root: Path) -> PoseExport:
     """Label Studio: key points in percent; ``parentID`` says in whose rectangle."""
-    pictures, export = Pictures(root), PoseExport()
-    for file in sorted(root.rglob("*.json")):
-        content = read_json(file)
-        for index, task in enumerate(content if is_labelstudio(content) else []):
-            place = f"{file.name}: task {task.get('id', index) if isinstance(task, Mapping) else index}"
+    export = PoseExport()
+    for place, task, picture, size in annotated_tasks(root, export):
+        groups = Groups(export)
+        for number, result in enumerate(results_of(task)):
             try:
-                picture = picture_of(task, pictures)
-                size = read_size(picture)
-            except ValueError as error:
-                export.problems.append(f"{place}: {error}")
-                continue
-            groups = Groups(export)
-            for number, result in enumerate(results_of(task)):
-                try:
-                    _labelstudio_result(result, f"{place}, result {number}", size, groups)
-                except (ValueError, TypeError, KeyError, AttributeError):
-                    export.left_out.append(LeftOut(f"{place}, result {number}", "it lacks what a key point has"))
-            export.pictures.append(Posed(picture, tuple(groups.people()), None))
+                _labelstudio_result(result, f"{place}, result {number}", size, groups)
+            except (ValueError, TypeError, KeyError, AttributeError):
+                export.left_out.append(LeftOut(f"{place}, result {number}", "it lacks what a key point has"))
+        export.pictures.append(Posed(picture, tuple(groups.people()), None))
     return export
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmfewshot.data.examples import LeftOut
-from vdmfewshot.data.formats.things import Size
+from vdmfewshot.data.formats.things import Reading, Size
 
 #: what a person is called where only joints are labelled
 PERSON = "person"
@@ -57,22 +57,16 @@ class Posed:
     part: str = ""
 
 
-@dataclass
-class PoseExport:
-    """What a reader found.
+@dataclass(kw_only=True)
+class PoseExport(Reading):
+    """What a reader of joints found.
 
     Attributes:
         pictures: with people.
-        left_out: what cannot be used.
-        problems: what must be put right first.
-        names: joints that the export lists, in its order.
         swaps: pairs of joints that change places in mirror images, if it says.
     """
 
     pictures: list[Posed] = field(default_factory=list)
-    left_out: list[LeftOut] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
     swaps: list[list[int]] | None = None
 
     def joints(self) -> tuple[str, ...]:

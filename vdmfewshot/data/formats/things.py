@@ -76,21 +76,30 @@ class Labelled:
     part: str = ""
 
 
-@dataclass
-class Export:
-    """What a reader found.
+@dataclass(kw_only=True)
+class Reading:
+    """What a reader of any labels says beside them.
 
     Attributes:
-        pictures: with things that can be drawn.
-        left_out: what cannot.
+        left_out: what cannot be used.
         problems: what must be put right first: pictures that are missing.
-        names: classes that the export lists, in its order.
+        names: classes or joints that the export lists, in its order.
     """
 
-    pictures: list[Labelled] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Export(Reading):
+    """What a reader of areas found.
+
+    Attributes:
+        pictures: with things that can be drawn.
+    """
+
+    pictures: list[Labelled] = field(default_factory=list)
 
     def add(self, file: Path, name: str, things: Sequence[Thing], size: Size | None, part: str = "") -> None:
         """Add a picture with those of its things that can be drawn."""
@@ -114,7 +123,8 @@ class Export:
             Labelled(p.file, p.name, tuple(t for t in p.things if t.outline is not None), p.size, p.part)
             for p in self.pictures
         ]
-        return Export(pictures, [*self.left_out, *loose], self.problems, self.names)
+        left_out = [*self.left_out, *loose]
+        return Export(pictures=pictures, left_out=left_out, problems=self.problems, names=self.names)
 
 
 def check_box(box: Sequence[float], size: Size) -> None:
