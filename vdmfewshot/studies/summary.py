@@ -39,30 +39,35 @@ def summarize(manifest: Manifest, store: Store, make_metric: MakeMetric) -> dict
     points: dict[str, list[Unit]] = {}
     for unit in manifest.units:
         points.setdefault(json.dumps([unit.point, unit.main], sort_keys=True, default=str), []).append(unit)
+    rows = []
+    for units in points.values():
+        parts = {unit.task: part(unit, store, finished) for unit in units}
+        whole, metric = Evaluated.pool(parts), make_metric(next((u for u in units if u.id in finished), units[0]))
+        rows.append(row_of(units, parts, whole, finished, metric))
+        publish_point(rows[-1], store.folder, whole, metric, units[0])
     content = {
         "results": fingerprint(manifest, finished),
         "expected": len(manifest.units),
         "done": len(finished),
-        "points": [row_of(units, store, finished, make_metric) for units in points.values()],
+        "points": rows,
         "tasks": tasks_of(manifest, finished),
         "missing": reasons(manifest, finished, store.failures()),
         "hours": sum(facts["seconds"] for facts in finished.values()) / 3600,
         "cpu_hours": sum(facts["cpu_seconds"] for facts in finished.values()) / 3600,
     }
     summary: dict[str, Any] = parse_json(to_json(content))
-    for point, units in zip(summary["points"], points.values(), strict=True):
-        parts = {unit.task: part(unit, store, finished) for unit in units}
-        publish_point(point, store.folder, Evaluated.pool(parts), metric_of(units, finished, make_metric), units[0])
     write_atomically(store.folder / SUMMARY, json.dumps(summary, indent=1) + "\n")
     return summary
 
 
 def row_of(
-    units: Sequence[Unit], store: Store, finished: Mapping[str, Mapping[str, Any]], make_metric: MakeMetric
+    units: Sequence[Unit],
+    parts: Mapping[str, Evaluated],
+    whole: Evaluated,
+    finished: Mapping[str, Mapping[str, Any]],
+    metric: TaskMetric,
 ) -> dict[str, Any]:
-    """Scores of one point: pooled over all tasks, and over those of each family."""
-    parts = {unit.task: part(unit, store, finished) for unit in units}
-    metric = metric_of(units, finished, make_metric)
+    """Scores of one point: over all tasks (``whole``), and over those of each family, from ``parts`` by task."""
     families: dict[str, dict[str, Evaluated]] = {}
     for unit in units:
         families.setdefault(unit.family, {})[unit.task] = parts[unit.task]
@@ -76,16 +81,11 @@ def row_of(
         "solved": [unit.task for unit in units if unit.id in finished and finished[unit.id]["score"] == 1],
         "step": max((facts["step"] for facts in mine), default=0),
         "fit_seconds": sum(facts["fit_seconds"] for facts in mine),
-        "scores": Evaluated.pool(parts).rows(metric, seconds),
+        "scores": whole.rows(metric, seconds),
         "families": {
             name: Evaluated.pool(some).rows(metric, 0.0) for name, some in families.items() if len(families) > 1
         },
     }
-
-
-def metric_of(units: Sequence[Unit], finished: Mapping[str, Any], make_metric: MakeMetric) -> TaskMetric:
-    """The metric of a point: that of a unit that could be run."""
-    return make_metric(next((unit for unit in units if unit.id in finished), units[0]))
 
 
 def publish_point(point: Mapping[str, Any], folder: Path, found: Evaluated, metric: TaskMetric, unit: Unit) -> None:
