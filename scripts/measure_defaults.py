@@ -44,8 +44,8 @@ KINDS = {
 }
 MODES = {"9 frames": (9, "discrete"), "one frame": (5, "immediate")}
 SAMPLED = (1, 4, 10)
-#: support sets and steps at which every round scores
-ROUNDS = (((0,), (60,)), ((0, 1, 2), (100,)), ((0, 1, 2), (100, 200)), ((0,), (400,)))
+#: support sets and training steps at which every round scores, and the share of the candidates that goes on
+ROUNDS = (((0, 1, 2), (60, 100, 200), 3), ((0, 1, 2), (60, 100, 200, 400), 1))
 
 
 @dataclass(frozen=True)
@@ -178,16 +178,16 @@ def value(rows: list[dict[str, Any]], candidate: Candidate, kind: str, seeds: tu
     return max(float(np.mean([r["score"] for r in own if r["sampled"] == steps])) for steps in SAMPLED)
 
 
-def best_third(
-    rows: list[dict[str, Any]], candidates: list[Candidate], seeds: tuple[int, ...], mark: int
+def best(
+    rows: list[dict[str, Any]], candidates: list[Candidate], seeds: tuple[int, ...], mark: int, part: int
 ) -> list[Candidate]:
-    """A third of the candidates, those of the lowest mean rank over kinds."""
+    """One of `part` candidates, those of the lowest mean rank over kinds."""
     table = np.array([[value(rows, c, kind, seeds, mark) for kind in KINDS] for c in candidates])
     ranks = (table[:, None] < table[None]).sum(1) + (table[:, None] == table[None]).sum(1) / 2
     order = np.argsort(ranks.mean(1), kind="stable")
     for i in order:
         print(candidates[i], np.round(table[i], 3).tolist(), f"mean rank {ranks[i].mean():.2f}", flush=True)
-    return [candidates[i] for i in order[: max(1, len(candidates) // 3)]]
+    return [candidates[i] for i in order[: max(1, len(candidates) // part)]]
 
 
 def main() -> None:
@@ -198,10 +198,10 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for seeds, marks in ROUNDS:
+    for seeds, marks, part in ROUNDS:
         for candidate, kind in itertools.product(candidates, KINDS):
             measure(out, kind, candidate, seeds, marks)
-        candidates = best_third(read(out), candidates, seeds, marks[-1])
+        candidates = best(read(out), candidates, seeds, marks[-1], part)
 
 
 if __name__ == "__main__":
