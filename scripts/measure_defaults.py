@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.optim.lr_scheduler import LinearLR
 
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.callbacks.evaluation import decoder, score_clips
@@ -57,7 +58,12 @@ class Candidate:
     rate: float
     size: int = 64
     batch: int = 2
+    radius: float = 0.04
+    decay: bool = False
 
+
+#: of the discs of a pose, the only choice that a codec leaves at this size
+RADII = (0.08, 0.12)
 
 SCREENED = [
     *(Candidate("one frame", shift, rate) for shift in (4.0, 1.0) for rate in (2e-3, 4e-3)),
@@ -80,6 +86,7 @@ def make_data(task: str, seed: int, candidate: Candidate) -> FewShotDataModule:
         batch_size=candidate.batch,
         eval_batch_size=QUERIES,
         max_queries=QUERIES,
+        **({"radius": candidate.radius} if task == "people" else {}),
     )
     load = data.load
     data.load = lambda: replace(load(), test=(), validate=(), predict=(), hold_out=True)
@@ -136,6 +143,9 @@ def train(kind: str, candidate: Candidate, seeds: tuple[int, ...], marks: tuple[
         CogVideoX("embedded", timestep_shift=candidate.shift),
         lora=LoraArgs(rank=16, alpha=16),
         optimizer=functools.partial(torch.optim.AdamW, lr=candidate.rate, weight_decay=0.0),
+        lr_scheduler=functools.partial(LinearLR, start_factor=1.0, end_factor=0.0, total_iters=max(marks))
+        if candidate.decay
+        else None,
         seed=0,
     )
     curve = Curve(marks, SAMPLED)
@@ -150,7 +160,7 @@ def train(kind: str, candidate: Candidate, seeds: tuple[int, ...], marks: tuple[
 
 def name_of(row: dict[str, Any]) -> Candidate:
     """The candidate that a row is about."""
-    return Candidate(**{name: row[name] for name in Candidate.__annotations__})
+    return Candidate(**{name: row[name] for name in Candidate.__annotations__ if name in row})
 
 
 def read(out: Path) -> list[dict[str, Any]]:
@@ -202,6 +212,8 @@ def main() -> None:
         for candidate, kind in itertools.product(candidates, KINDS):
             measure(out, kind, candidate, seeds, marks)
         candidates = best(read(out), candidates, seeds, marks[-1], part)
+    for radius in RADII:
+        measure(out, "poses", replace(candidates[0], radius=radius), seeds, marks)
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ class Setting:
 
 
 SHOTS = [
-    [Setting(task, seed, shots) for task in ("invert", "objects_on_texture", "rule_110") for shots in (10, 30)]
-    for seed in (0, 1)
+    [Setting(task, seed, shots) for seed in (0, 1) for shots in (10, 30)]
+    for task in ("invert", "objects_on_texture", "rule_110")
 ]
 BOTH = ("one", "four")
 MASKS = [
@@ -92,8 +92,8 @@ MASKS = [
 ]
 
 
-UNSEEN = ("horizontal_flip", "invert", "nuclei", "rule_110")
-KEPT = [[Setting(task, seed, 5, marks=(50, 100)) for task in UNSEEN for seed in (0, 1)]]
+UNSEEN = (("horizontal_flip", "invert"), ("nuclei", "objects_on_texture"), ("rule_110",))  # a stack has one codec
+KEPT = [[Setting(task, seed, 5, marks=(50, 100, 200)) for task in tasks for seed in (0, 1, 2)] for tasks in UNSEEN]
 PLANS = {"shots": SHOTS, "masks": MASKS, "kept": KEPT}
 
 
