@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from PIL import Image
 
 import vdmfewshot as vdm
 from tests.runs import options, run
+from vdmfewshot.api import make_trainer
+from vdmfewshot.storage.errors import DamagedFileError
 
 Pairs = list[tuple[Any, Any]]
 
@@ -64,6 +67,38 @@ def test_saving_does_not_replace_what_is_no_adapter(adapted: vdm.Adapted, tmp_pa
     with pytest.raises(ValueError, match="would be lost"):
         adapted.save(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "expected"),
+    [
+        ("backbone", "family", "Latents", "which this version has not"),
+        ("sampling", "steps", "ten", "steps is str, not int or NoneType"),
+        ("sampling", "quality", "best", "must be one of auto, one, few, fast, paper"),
+        ("sampling", "decode", "first", "must be one of last, clip"),
+        ("sampling", "colour", 1, "colour is unknown"),
+        ("clip", "height", "tall", "height is str, not int"),
+    ],
+)
+def test_a_manifest_that_was_changed_by_hand_is_refused_by_name(
+    adapted: vdm.Adapted, tmp_path: Path, part: str, name: str, value: object, expected: str
+) -> None:
+    file = adapted.save(tmp_path / "mine") / "vdmfewshot.json"
+    content = json.loads(file.read_text())
+    content[part][name] = value
+    file.write_text(json.dumps(content))
+    with pytest.raises((ValueError, DamagedFileError), match=expected):
+        vdm.load(file.parent)
+
+
+def test_arguments_of_the_trainer_win_over_the_defaults(tmp_path: Path) -> None:
+    more = {"enable_progress_bar": False, "enable_checkpointing": False, "precision": "64-true"}
+    trainer = make_trainer(tmp_path, "cpu", steps=3, **more)
+    assert (trainer.max_steps, trainer.precision) == (3, "64-true")
+    assert not {"Progress", "ModelCheckpoint"} & {type(callback).__name__ for callback in trainer.callbacks}
+    assert len(vdm.default_callbacks({"Progress"})) == len(vdm.default_callbacks()) - 1
+    with pytest.raises(ValueError, match="the default callbacks are ModelCheckpoint, Progress, .*; got Progres"):
+        vdm.default_callbacks({"Progres"})
 
 
 def test_an_adapter_of_the_command_line_loads(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from vdmfewshot import backbones
 from vdmfewshot.backbones import Backbone
-from vdmfewshot.callbacks.default import default_callbacks
+from vdmfewshot.callbacks.default import default_callbacks, switched_off
 from vdmfewshot.callbacks.evaluation import run_folder
 from vdmfewshot.callbacks.export import AdapterExport
 from vdmfewshot.clips.clip import to_image
@@ -27,10 +27,11 @@ from vdmfewshot.data.memory import AnyPicture
 from vdmfewshot.data.pairs import PairsDataModule, TargetName
 from vdmfewshot.data.queries import Canvas, QueryDataModule, is_one
 from vdmfewshot.defaults import TRAINER
-from vdmfewshot.lora.adapters import MANIFEST_FILE, LoraArgs, Manifest
+from vdmfewshot.lora.adapters import MANIFEST_FILE, REMEDY, LoraArgs, Manifest
 from vdmfewshot.lora.export import save_adapter
 from vdmfewshot.lora.source import check_whole, locate
 from vdmfewshot.storage.documents import NUMBER, read_object
+from vdmfewshot.storage.errors import DamagedFileError
 from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.quiet import quiet
 from vdmfewshot.training.sampling import SamplingArgs
@@ -117,12 +118,12 @@ def load(folder: str | Path, model: str | Backbone | None = None, accelerator: s
     module = FewShotModule(
         backbone,
         lora=LoraArgs(config["r"], config["lora_alpha"], targets=config["target_modules"]),
-        sampling=SamplingArgs(**manifest.sampling),
+        sampling=_stored_sampling(manifest, place),
         adapter=str(place),
         seed=manifest.seed,
     )
     codec = codec_from_spec(manifest.codec["name"], manifest.codec["spec"], manifest.codec["version"])
-    return Adapted(module, codec, Canvas(**manifest.clip), manifest, {}, place, accelerator)
+    return Adapted(module, codec, _canvas(manifest), manifest, {}, place, accelerator)
 
 
 @dataclass
@@ -227,22 +228,37 @@ def make_trainer(
 
     Without ``keep`` no adapter is exported: the folder is a temporary one.
     """
-    own = [callback for callback in default_callbacks() if keep or not isinstance(callback, AdapterExport)]
-    callbacks = [*own, *more.get("callbacks", ())]
-    return FewShotTrainer(
-        **{**TRAINER, **({} if steps is None else {"max_steps": steps}), **more, "callbacks": callbacks},
-        accelerator=accelerator,
-        devices=1,
-        precision=native_precision(accelerator),
-        default_root_dir=folder,
-        logger=CSVLogger(folder, name="", flush_logs_every_n_steps=10),
-    )
+    without = switched_off(more) | (set() if keep else {AdapterExport.__name__})
+    settings = {
+        **TRAINER,
+        **({} if steps is None else {"max_steps": steps}),
+        "devices": 1,
+        "precision": native_precision(accelerator),
+        "logger": CSVLogger(folder, name="", flush_logs_every_n_steps=10),
+        **more,
+        "callbacks": [*default_callbacks(without), *more.get("callbacks", ())],
+    }
+    return FewShotTrainer(**settings, accelerator=accelerator, default_root_dir=folder)
+
+
+def _stored_sampling(manifest: Manifest, place: Path) -> SamplingArgs:
+    try:
+        return SamplingArgs.stored(manifest.sampling)
+    except ValueError as error:
+        raise DamagedFileError(
+            f"{place / MANIFEST_FILE} is damaged or of another version ({error}); {REMEDY}"
+        ) from error
+
+
+def _canvas(manifest: Manifest) -> Canvas:
+    return Canvas(**{part.name: manifest.clip[part.name] for part in fields(Canvas)})
 
 
 def _backbone_of(manifest: Manifest, model: str | None) -> Backbone:
-    family = getattr(backbones, str(manifest.backbone["family"]), None)
-    if family is None:
-        raise ValueError(f"the adapter's backbone is a {manifest.backbone['family']!r}, which this version has not")
+    name = str(manifest.backbone.get("family"))
+    family: Any = getattr(backbones, name, None) if name in backbones.__all__ else None
+    if family in (None, Backbone) or not issubclass(family, Backbone):
+        raise ValueError(f"the adapter's backbone is a {name!r}, which this version has not")
     backbone: Backbone = family(path=model or manifest.backbone["path"])
     return backbone
 

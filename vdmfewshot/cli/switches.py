@@ -6,6 +6,7 @@ import logging
 
 from jsonargparse import Namespace
 
+from vdmfewshot.callbacks.default import switched_off
 from vdmfewshot.callbacks.export import AdapterExport
 from vdmfewshot.data.survey import log
 
@@ -22,9 +23,7 @@ def silence(config: Namespace) -> None:
 
 def drop_switched_off(config: Namespace) -> None:
     """``enable_progress_bar: false`` and ``enable_checkpointing: false`` contradict our default callbacks."""
-    trainer = config.trainer
-    switches = {"Progress": trainer.enable_progress_bar, "ModelCheckpoint": trainer.enable_checkpointing}
-    off = [name for name, on in switches.items() if on is False]
+    trainer, off = config.trainer, switched_off(config.trainer)
     trainer.callbacks = [c for c in trainer.callbacks or [] if c.class_path.rpartition(".")[2] not in off]
 
 

@@ -22,8 +22,7 @@ from vdmfewshot.storage.errors import DamagedFileError
 from vdmfewshot.storage.tensors import is_finite
 
 ADAPTER = "default"
-#: the file name that diffusers' ``load_lora_weights`` looks for
-DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
+DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"  # where diffusers' ``load_lora_weights`` looks
 MANIFEST_FILE = "vdmfewshot.json"
 PREFIX = "transformer."
 REMEDY = "export the adapter again, or get another copy of its folder"
@@ -32,6 +31,7 @@ MANIFEST_FIELDS: dict[str, dict[str, Kind]] = {
     "": {"backbone": dict, "codec": dict, "clip": dict, "task": str, "weights_sha256": str},
     "backbone": {"path": str, "fingerprint": str},
     "codec": {"name": str, "hash": str, "spec": object},
+    "clip": {"num_frames": int, "height": int, "width": int, "transition": str},
 }
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from types import NoneType
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from vdmfewshot.backbones.base import Backbone
 from vdmfewshot.defaults import Preset
 from vdmfewshot.lora.adapters import merged
+from vdmfewshot.storage.documents import Kind, misfit
 
 #: (denoising steps, guidance scale), 0 steps for those of the model's preset; other numbers of steps, measured:
 #: docs/results/defaults, and python -m benchmarks.predict --score
@@ -21,6 +23,17 @@ QUALITY: dict[str, tuple[int, float]] = {
     "few": (4, 1.0),
     "fast": (10, 1.0),
     "paper": (50, 6.0),
+}
+#: what JSON may hold for each argument
+STORED: dict[str, Kind] = {
+    "quality": str,
+    "steps": (int, NoneType),
+    "guidance": (int, float, NoneType),
+    "attempts": int,
+    "views": int,
+    "max_batch": int,
+    "merge": bool,
+    "decode": str,
 }
 
 
@@ -62,11 +75,27 @@ class SamplingArgs:
         Raises:
             ValueError: naming rule and value.
         """
+        for name, words in (("quality", tuple(QUALITY)), ("decode", ("last", "clip"))):
+            if getattr(self, name) not in words:
+                raise ValueError(f"sampling.{name} must be one of {', '.join(words)}, got {getattr(self, name)!r}")
         for name in ("steps", "attempts", "views", "max_batch"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"sampling.{name} must be at least 1, got {getattr(self, name)}")
         if self.guidance_scale < 1:
             raise ValueError(f"sampling.guidance must be at least 1 (off), got {self.guidance_scale}")
+
+    @classmethod
+    def stored(cls, values: Mapping[str, Any]) -> SamplingArgs:
+        """As an adapter's manifest holds them; what is missing has its default.
+
+        Raises:
+            ValueError: naming what is unknown, of a wrong type or out of range.
+        """
+        if unknown := sorted(values.keys() - STORED.keys()):
+            raise ValueError(f"sampling: {unknown[0]} is unknown")
+        if problem := misfit(values, {name: STORED[name] for name in values}):
+            raise ValueError(f"sampling: {problem}")
+        return cls(**values)
 
     def num_inference_steps(self, preset: Preset) -> int:
         """``steps`` if given, else those of ``quality``, else those of the model."""
