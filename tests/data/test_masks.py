@@ -110,6 +110,20 @@ def test_every_mask_is_read_like_the_others(tmp_path):
     assert metric.compute()["iou_dataset"] > 0.9
 
 
+def test_masks_of_both_kinds_in_one_folder_are_refused_unless_told(tmp_path):
+    """With 255 taken for pixels to ignore, the object of one of them would be lost."""
+    folder(tmp_path, lambda path, mask: save(path, mask.astype(np.uint8) * (255 if path.stem == "a0" else 1)))
+    with pytest.raises(DataError, match=r"some masks hold 0 and 1, others 0 and 255: .*--data\.foreground nonzero"):
+        targets(tmp_path)
+    assert right(targets(tmp_path, foreground="nonzero")[1])
+    _, found = targets(tmp_path, target="labels", num_classes=2)
+    assert {name: sorted(set(label.ravel())) for name, label in found.items()} == {
+        "a0": [0, 255],
+        "a1": [0, 1],
+        "a2": [0, 1],
+    }
+
+
 def test_lossy_masks_of_zero_and_one_are_refused(tmp_path):
     folder(tmp_path, lambda path, mask: save(path, mask.astype(np.uint8)))
     for i in range(3):

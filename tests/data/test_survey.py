@@ -74,3 +74,11 @@ def test_what_was_left_out_is_counted_and_named_in_one_line():
     text = summarize(items)
     assert text.startswith("6: 5 × too short (annotation 0, annotation 1, annotation 2 and 2 more); 1 × no picture")
     assert "\n" not in text
+
+
+def test_pictures_that_are_almost_black_are_noticed(tmp_path):
+    """12 bits in a file of 16, as microscopes write them."""
+    make_pairs(tmp_path, 2)
+    Image.fromarray(picture(0)[..., 0].astype(np.uint16) * 16).save(tmp_path / "input" / "a0.png")
+    (note,) = notes(tmp_path)
+    assert note.startswith("almost black (nothing above 16 of 255): 1 picture (a0)")

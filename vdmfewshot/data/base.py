@@ -120,7 +120,7 @@ class FewShotDataModule(ShapedDataModule, ABC):
         if self._support is not None:
             return
         splits = self.load()
-        self.survey = Survey(splits.left_out, self.unseen_queries)
+        self.survey = Survey(splits.left_out, self.unseen_queries, unused=splits.unused)
         self.survey.require_clean(self.strict)
         support, spare = choose_support(splits.pool, self.shots, self.support_seed)
         self._codec = self.make_codec()

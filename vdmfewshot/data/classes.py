@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from vdmfewshot.codecs.labelmap import IGNORE
 from vdmfewshot.data.examples import DataError
+from vdmfewshot.data.files import read_text
 from vdmfewshot.data.masks import Raw, colour_remedy, pack, unpack
 
 #: name → pixel value, or [r, g, b]
@@ -116,7 +117,7 @@ def find_table(folders: Iterable[Path]) -> ClassTable | None:
 
 def _read_table(path: Path) -> ClassTable:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path)
         rows = _csv_rows(text) if path.suffix == ".csv" else _text_rows(text)
         spec: dict[str, int | list[int]] = {name: values[0] if len(values) == 1 else values for name, values in rows}
         table = make_table(spec, path.name)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vdmfewshot.data.examples import DataError, LeftOut
+from vdmfewshot.data.files import read_text
 from vdmfewshot.storage.documents import parse_json
 
 Record = dict[str, Any]
@@ -44,15 +45,16 @@ class CocoFile:
 
 
 def read_json(path: Path) -> Any:
-    """JSON with or without byte-order mark; without NaN and Infinity, which Python would accept.
+    """JSON in any encoding of Unicode; NaN and Infinity are left to ``numbers``, for they spoil one annotation alone.
 
     Raises:
         DataError: if it is none.
     """
     try:
-        return parse_json(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError([f"{path}: not readable as JSON ({error})"]) from error
+        return parse_json(read_text(path), finite=False)
+    except (OSError, ValueError) as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise DataError([f"{path}: not readable as JSON ({reason}); export it again"]) from error
 
 
 def load_coco(path: Path) -> CocoFile:
@@ -182,11 +184,24 @@ def record_size(record: Mapping[str, Any]) -> tuple[int, int] | None:
         return None
     try:
         size = (int(height), int(width))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         size = (0, 0)
     if min(size) < 1:
         raise ValueError(f"height and width must be whole numbers from 1, got {height!r} and {width!r}")
     return size
+
+
+def box_of(annotation: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """x, y, width, height of an annotation.
+
+    Raises:
+        ValueError: if they are not four finite numbers.
+    """
+    try:
+        x, y, width, height = numbers(annotation.get("bbox"))
+    except ValueError as error:
+        raise ValueError("its box is not four finite numbers (x, y, width, height)") from error
+    return x, y, width, height
 
 
 def numbers(values: Any) -> list[float]:

@@ -74,6 +74,7 @@ class Splits:
         hold_out: ``True`` if there is no test set of its own: then whatever the support set leaves over is tested.
         problems: what is already known to be wrong; reported together with the unreadable files.
         left_out: what cannot be used while the rest can: counted and named in one line, or refused.
+        unused: pictures in which nothing is labelled that was asked for.
     """
 
     pool: Sequence[Example]
@@ -83,6 +84,7 @@ class Splits:
     hold_out: bool = False
     problems: Sequence[str] = field(default_factory=tuple)
     left_out: Sequence[LeftOut] = field(default_factory=tuple)
+    unused: Sequence[str] = field(default_factory=tuple)
 
 
 class LazyPairs(Sequence[Pair]):

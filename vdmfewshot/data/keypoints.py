@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from vdmfewshot.data.examples import DataError, Example, LeftOut, Splits, safe_k
 from vdmfewshot.data.formats.detect import Format
 from vdmfewshot.data.formats.pose_readers import read_skeletons
 from vdmfewshot.data.formats.skeletons import Posed, PoseExport, Skeleton
+from vdmfewshot.data.formats.splits import unique_keys
 from vdmfewshot.data.orientation import Exif
 from vdmfewshot.data.persons import OUTSIDE, PersonDataModule, checked_person, read_person
 from vdmfewshot.data.pictures import read_size
@@ -61,9 +63,13 @@ class KeypointsDataModule(PersonDataModule):
         self.swaps = export.swaps if self.swaps is None else self.swaps
         left_out, by_part = list(export.left_out), dict[str, list[Example]]()
         base = Path(os.path.commonpath([p.file.parent for p in export.pictures])) if export.pictures else root
-        for picture in export.pictures:
+        numbers: Counter[str] = Counter()
+        names = unique_keys([picture.file for picture in export.pictures], base)
+        for picture, name in zip(export.pictures, names, strict=True):
             people = [person for person in picture.people if person.label == label]
-            found = self._examples(picture, people, base, left_out)
+            keys = [f"{name}-{numbers[name] + i}" for i in range(len(people))]
+            numbers[name] += len(people)
+            found = self._examples(picture, people, keys, left_out)
             by_part.setdefault(picture.part, []).extend(found)
         pool = [*by_part.get("", []), *by_part.get("train", [])]
         if not pool and not by_part.get("test") and not export.problems:
@@ -72,10 +78,10 @@ class KeypointsDataModule(PersonDataModule):
         return Splits(pool, validate, test, hold_out=not test, problems=export.problems, left_out=left_out)
 
     def _examples(
-        self, picture: Posed, people: Sequence[Skeleton], base: Path, left_out: list[LeftOut]
+        self, picture: Posed, people: Sequence[Skeleton], keys: Sequence[str], left_out: list[LeftOut]
     ) -> list[Example]:
         examples = []
-        for number, skeleton in enumerate(people):
+        for key, skeleton in zip(keys, people, strict=True):
             try:
                 size = read_size(picture.file)
                 points = skeleton.points(self._joints)
@@ -85,8 +91,6 @@ class KeypointsDataModule(PersonDataModule):
                 left_out.append(LeftOut(skeleton.place, str(error)))
                 continue
             left_out += [LeftOut(skeleton.place, OUTSIDE)] * (labelled - int((person.points[:, 2] > 0).sum()))
-            name = picture.file.relative_to(base).with_suffix("").as_posix()
-            key = safe_key(f"{name}-{number}")
             meta: dict[str, Any] = {"task": self.task_name, "source": picture.file.name, "image": str(picture.file)}
             meta["area"] = person.bbox[2] * person.bbox[3]
             # Without a stated size, joints are shares of the picture as viewers show it.

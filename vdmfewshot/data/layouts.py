@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vdmfewshot.data.examples import DataError
+from vdmfewshot.data.files import files_below
 from vdmfewshot.data.names import QUERIES, NamePattern, list_pictures, name_of, propose_single
 from vdmfewshot.data.pictures import SUFFIXES
 
@@ -91,12 +92,8 @@ def _pair(folder: Path, names: tuple[str, str], pattern: NamePattern) -> tuple[P
     return inputs or folder / names[0], targets or folder / names[1]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    return (file for file in folder.rglob("*") if not file.name.startswith("."))
-
-
 def _has_pictures(folder: Path) -> bool:
-    return any(file.suffix.lower() in SUFFIXES for file in _files(folder))
+    return any(file.suffix.lower() in SUFFIXES for file in files_below(folder))
 
 
 def _nothing(root: Path, names: tuple[str, str]) -> str:
@@ -108,5 +105,5 @@ def _nothing(root: Path, names: tuple[str, str]) -> str:
     remedy = propose_single(loose)
     if remedy:
         return f"{expected}; {remedy}"
-    below = sorted({f.parent.parent for f in _files(root) if f.is_file() and f.parent.name in (*INPUTS, QUERIES)})
+    below = sorted({f.parent.parent for f in files_below(root) if f.parent.name in (*INPUTS, QUERIES)})
     return expected + (f"; there is {below[0]}" if below and below[0] != root else "")

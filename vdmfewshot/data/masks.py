@@ -20,6 +20,8 @@ MAX_COLOURS = 64
 FLAT = 0.5
 #: added to the colour of a mask's object, so that it is no grey level
 COLOURED = 1 << 24
+#: stands among the values of all masks where two ways of drawing them are mixed
+MIXED = -1
 
 
 @dataclass(frozen=True)
@@ -139,16 +141,22 @@ def read_mask(
 
 
 def mask_levels(sources: Iterable[Source]) -> frozenset[int]:
-    """Values of all masks of a data set; unreadable files are left to the reader that names them."""
+    """Values of all masks of a data set; unreadable files are left to the reader that names them.
+
+    ``MIXED`` is among them where some masks hold 0 and 1, others 0 and 255, and none all three.
+    """
     found: set[int] = set()
+    together = False
     for path in sources:
         try:
             raw = read_raw(path)
             if raw.kind != "bits" and not raw.lossy:
-                found |= _values(_mask_values(raw))
+                values = _values(_mask_values(raw))
+                found |= values
+                together |= values >= {1, IGNORE}
         except ValueError:
             continue
-    return frozenset(found)
+    return frozenset(found | ({MIXED} if found == {0, 1, IGNORE} and not together else set()))
 
 
 def are_coloured(sources: Iterable[Source]) -> bool:
@@ -206,6 +214,11 @@ def _by_levels(
         return grey >= 128
     if foreground == "white":
         return grey >= (1 if top == 1 else 32768 if top > 255 else 128)
+    if MIXED in levels:
+        raise ValueError(
+            "some masks hold 0 and 1, others 0 and 255: if both are the object, --data.foreground nonzero; if 255 "
+            "marks pixels to ignore, --data.target labels --data.num_classes 2"
+        )
     if levels == {0, 1, IGNORE}:
         return np.where(grey == IGNORE, IGNORE, grey).astype(np.uint8)
     others = levels - {0}

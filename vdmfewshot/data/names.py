@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from vdmfewshot.data.files import files_below
 from vdmfewshot.data.pictures import SUFFIXES
 
-#: clutter that file managers leave behind
-IGNORED = {"thumbs.db", "desktop.ini", "__macosx"}
 #: side-cars that are no pictures: captions, tables of classes, licences
 TEXTS = {".txt", ".caption", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".yaml", ".yml", ".html", ".cache"}
 #: folder of inputs without target
@@ -26,15 +25,12 @@ def list_pictures(folder: Path) -> tuple[list[Path], list[str]]:
 
     Hidden files, file-manager clutter and text files (captions, tables, licences) are skipped.
     """
-    files = [f for f in sorted(folder.rglob("*")) if f.is_file() and not _is_clutter(f.relative_to(folder))]
-    files = [f for f in files if f.suffix.lower() not in TEXTS and (f.suffix or f.stem.upper() != f.stem)]
+    files = [f for f in files_below(folder) if f.suffix.lower() not in TEXTS and (f.suffix or f.stem.upper() != f.stem)]
+    known = [f for f in files if f.suffix.lower() in SUFFIXES]
     unknown = [f for f in files if f.suffix.lower() not in SUFFIXES]
     problems = [f"{f}: unsupported file type {f.suffix!r}; use {', '.join(sorted(SUFFIXES))}" for f in unknown]
-    return [f for f in files if f not in unknown], problems
-
-
-def _is_clutter(path: Path) -> bool:
-    return any(part.startswith(".") or part.lower() in IGNORED for part in path.parts)
+    problems += [f"{f}: a link to nothing; copy the picture, or remove the link" for f in known if not f.exists()]
+    return [f for f in known if f.exists()], problems
 
 
 def name_of(file: Path, folder: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import tempfile
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
@@ -14,9 +15,9 @@ from vdmfewshot.codecs.labelmap import LabelMapCodec
 from vdmfewshot.codecs.mask import MaskCodec
 from vdmfewshot.data.augment import Augmenter, Jitter
 from vdmfewshot.data.classes import ClassTable, find_table, make_table
-from vdmfewshot.data.examples import DataError, Example, Splits
+from vdmfewshot.data.examples import DataError, Example, LeftOut, Splits
 from vdmfewshot.data.folders import FolderDataModule
-from vdmfewshot.data.formats.detect import Format, find_format, read_export
+from vdmfewshot.data.formats.detect import Format, find_format, read_export, unknown_labels
 from vdmfewshot.data.formats.hf import is_hub_name, unpack
 from vdmfewshot.data.formats.splits import choose_classes, export_splits
 from vdmfewshot.data.layouts import find_layout
@@ -142,16 +143,17 @@ class PairsDataModule(FolderDataModule):
         return self._with_validation(Splits(pool, predict=predict, hold_out=True))
 
     def _load_folder(self, root: Path) -> Splits:
-        kind = self._format(root)
+        kind, missing = self._format(root), list[LeftOut]()
         if kind == "hf":
             self._unpacked = tempfile.TemporaryDirectory(prefix="vdmfewshot-")
-            root = unpack(root, Path(self._unpacked.name))
+            root = unpack(root, Path(self._unpacked.name), missing)
             kind = find_format(root) or "pairs"
         if kind == "pairs":
-            return self.load_pairs(root)
+            return self._with_strangers(root, missing)
         if self.target == "image":
             raise DataError([f"{root}: labels in the format {kind!r} are no pictures: --data.target mask, or labels"])
         export = read_export(root, kind).without_loose_boxes()
+        export.left_out += missing
         if export.problems and not export.pictures:
             raise DataError(export.problems)
         most = self.most_classes - 1
@@ -160,6 +162,18 @@ class PairsDataModule(FolderDataModule):
         self.class_names = ("background", *shown)
         self.num_classes = len(self.class_names)
         return self._with_validation(export_splits(export, names, self.target == "mask", self.exif, self.task_name))
+
+    def _with_strangers(self, root: Path, left_out: list[LeftOut]) -> Splits:
+        """Pairs of a folder; where it has none with a target, files that may be meant as labels are named."""
+        try:
+            splits = self.load_pairs(root)
+        except DataError as error:
+            strangers = [f"{item.source}: {item.reason}" for item in unknown_labels(root)]
+            raise DataError([*error.problems, *strangers]) from error
+        labelled = splits.pool or splits.validate or splits.test
+        strange = [] if labelled else unknown_labels(root)
+        problems = [*splits.problems, *(f"{item.source}: {item.reason}" for item in strange if splits.problems)]
+        return replace(splits, left_out=[*left_out, *strange], problems=problems)
 
     def _format(self, root: Path) -> Format:
         """What the user says, or what the folder looks like; pairs where it is nothing else."""

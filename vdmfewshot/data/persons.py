@@ -28,7 +28,7 @@ from vdmfewshot.metrics.pose import PoseMetric
 LARGEST_BOX = 2.0
 #: OKS constant of joints of which nothing is known: within COCO's, eyes .025 to hips .107
 UNKNOWN_SIGMA = 0.05
-OUTSIDE = "a joint beyond the picture, which counts as not labelled"
+OUTSIDE = "a joint beyond the picture or in its corner (0, 0), which counts as not labelled"
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,8 @@ def checked_person(
     Raises:
         ValueError: if it is broken, with a reason that is the same for all that are broken in this way.
     """
+    if not np.isfinite([*box, *points.ravel()]).all():
+        raise ValueError("its box or a joint holds a number that is not finite")
     seen = points[np.isin(points[:, 2], (1, 2)), :2]
     corners = np.array([box[:2], [box[0] + box[2], box[1] + box[3]]])
     if normalised(np.concatenate([seen, corners]), size):
@@ -126,9 +128,12 @@ def checked_person(
     if max(box[2] / size[1], box[3] / size[0]) > LARGEST_BOX:
         raise ValueError("its box is much larger than the picture: of another size?")
     inside = ((points[:, :2] >= 0) & (points[:, :2] <= size[::-1])).all(axis=1) & (points[:, 2] < 3)
+    inside &= points[:, :2].any(axis=1)  # exporters write (0, 0) for what is missing
     if not (inside & (points[:, 2] > 0)).any():
         raise ValueError("all its joints lie beyond the picture")
     points[~inside] = 0
+    if not Window.around(box, padding).points(points)[:, 2].any():
+        raise ValueError("none of its joints lies in its box")
     return Person(tuple(box), points, stated, padding)
 
 

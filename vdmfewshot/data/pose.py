@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from vdmfewshot.data.coco import Record, find_categories, image_file, load_coco, numbers, record_size
+from vdmfewshot.data.coco import Record, box_of, find_categories, image_file, load_coco, record_size
 from vdmfewshot.data.examples import DataError, Example, LeftOut, Splits, safe_key
 from vdmfewshot.data.joints import joint_rows
 from vdmfewshot.data.persons import OUTSIDE, Person, PersonDataModule, checked_person, read_person
@@ -113,9 +113,9 @@ class CocoPoseDataModule(PersonDataModule):
             ValueError: if it is broken, with a reason that is the same for all that are broken in this way.
         """
         points = joint_rows(annotation.get("keypoints"), len(self._joints))
-        box = numbers(annotation.get("bbox"))
-        if len(box) != 4 or box[2] <= 0 or box[3] <= 0:
-            raise ValueError("its box is empty, or not four numbers (x, y, width, height)")
+        box = box_of(annotation)
+        if box[2] <= 0 or box[3] <= 0:
+            raise ValueError("its box is empty")
         reason = "crowd" if annotation.get("iscrowd") else "" if (points[:, 2] > 0).any() else "no labelled joint"
         if reason:
             self.skipped[reason] += 1
@@ -129,7 +129,7 @@ class CocoPoseDataModule(PersonDataModule):
 
     def _example(self, place: str, file: Path, person: Person, annotation: Record) -> Example:
         area = annotation.get("area")
-        plain = isinstance(area, int | float) and not isinstance(area, bool) and area > 0
+        plain = isinstance(area, int | float) and not isinstance(area, bool) and 0 < area < 1e300
         meta = {
             "task": self.task_name,
             "source": file.name,

@@ -23,6 +23,8 @@ MINIATURE, BLOCK = 96, 3
 SAME, ALIKE = 5.0, 0.7
 #: sources named for each reason
 NAMED = 3
+#: brightest value of a picture that a person would call black
+DARK = 16
 
 
 @dataclass
@@ -36,6 +38,8 @@ class Survey:
         sizes: (height, width) of the inputs.
         classes: pictures that show a class of a mask or label map, by what they are for.
         twins: a line for each scored picture that looks like a training picture.
+        unused: pictures that show nothing of what was asked for, and are in no part.
+        dark: keys of inputs in which nothing is brighter than ``DARK``.
     """
 
     left_out: Sequence[LeftOut] = ()
@@ -44,12 +48,15 @@ class Survey:
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     classes: dict[Part, Counter[int]] = field(default_factory=dict)
     twins: list[str] = field(default_factory=list)
+    unused: Sequence[str] = ()
+    dark: list[str] = field(default_factory=list)
     _miniatures: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def add(self, pair: Pair, part: Part) -> None:
         """Look at one pair."""
         self.counts[part] += 1
         self.sizes[(pair.image.shape[0], pair.image.shape[1])] += 1
+        self.dark += [pair.key] if pair.image.max() <= DARK else []
         label = pair.target
         if isinstance(label, np.ndarray) and label.ndim == 2 and label.dtype in (np.bool_, np.uint8):
             self.classes.setdefault(part, Counter()).update(int(v) for v in np.unique(label))
@@ -79,6 +86,13 @@ class Survey:
     def notes(self) -> list[str]:
         """One line for each thing that a person should know before training."""
         notes = [f"left out {summarize(self.left_out)}"] if self.left_out else []
+        if self.unused:
+            notes.append(f"not used, as nothing that was asked for is labelled there: {_counted(self.unused)}")
+        if self.dark:
+            notes.append(
+                f"almost black (nothing above {DARK} of 255): {_counted(self.dark)}; pictures of 10 to 14 bits in "
+                "files of 16 must be scaled to all 16 bits"
+            )
         notes += [f"{twin}: its score would be too good" for twin in self.twins[:NAMED]]
         notes += [f"and {len(self.twins) - NAMED} more test pictures like these"] if len(self.twins) > NAMED else []
         known = {*self.classes.get("support", ()), 0, IGNORE}
@@ -118,6 +132,10 @@ def say(line: str) -> None:
 def speaks() -> bool:
     """Whether people want such lines, and others that are not about results: not with ``--quiet``."""
     return log.isEnabledFor(logging.INFO)
+
+
+def _counted(keys: Sequence[str]) -> str:
+    return f"{len(keys)} picture{'s' * (len(keys) > 1)} ({_some(keys)})"
 
 
 def _some(places: Sequence[str]) -> str:

@@ -38,14 +38,18 @@ def read_json(file: Path, remedy: str) -> Any:
         raise DamagedFileError(f"{file} cannot be read as JSON ({error}); {remedy}") from error
 
 
-def parse_json(text: str) -> Any:
-    """One JSON value, without NaN and Infinity.
+def parse_json(text: str, finite: bool = True) -> Any:
+    """One JSON value.
+
+    Args:
+        text: of the value.
+        finite: whether NaN and Infinity are refused; else who reads the numbers must check them.
 
     Raises:
         ValueError: if it is none.
     """
     try:
-        return json.loads(text, parse_constant=_refuse)
+        return json.loads(text, parse_constant=_refuse if finite else None)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

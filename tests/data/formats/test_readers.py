@@ -95,7 +95,12 @@ def change_json(file, change):
 BROKEN = {
     "labelme: no points": (labelme, "a0.json", lambda c: c["shapes"][0].pop("points"), "no label or no points"),
     "labelme: words": (labelme, "a0.json", lambda c: c["shapes"][1].update(points=[["a", 2]] * 3), "not pairs"),
-    "labelme: line": (labelme, "a0.json", lambda c: c["shapes"][1].update(shape_type="line"), "a line has no area"),
+    "labelme: line": (
+        labelme,
+        "a0.json",
+        lambda c: c["shapes"][1].update(shape_type="line"),
+        "of the kind line has no area",
+    ),
     "labelme: mask": (labelme, "a0.json", lambda c: c["shapes"][0].update(mask="x"), "not a PNG picture"),
     "labelme: far": (labelme, "a0.json", lambda c: c["shapes"][1].update(points=[[1, 2], [3e9, 4], [5, 6]]), "outside"),
     "labelstudio: short": (
@@ -134,7 +139,8 @@ def test_one_bad_thing_is_left_out_and_named(tmp_path, name):
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [
-        ("1 0.25", "x 0.25", "not a class and numbers"),
+        ("1 0.25", "x 0.25", "not a class (a whole number)"),
+        ("1 0.25", "1.5 0.25", "not a class (a whole number)"),
         ("1 0.25", "7 0.25", "class 7 is not among the 2 classes"),
         ("1 0.25", "1 25", "must be shares of the picture's size"),
         ("1 0.25", "1", "in pairs"),

@@ -100,6 +100,32 @@ def test_data_sets_of_hugging_face(tmp_path, kind, saved):
         assert module.class_names == ("background", "dog")
 
 
+@pytest.mark.parametrize("kind", ["masks", "boxes"])
+def test_rows_that_lack_something_are_left_out(tmp_path, kind):
+    column = "mask" if kind == "masks" else "objects"
+    data = rows(kind)
+    full = data.to_list()
+    full[1][column], full[2]["image"] = None, None
+    type(data).from_list(full, features=data.features).save_to_disk(str(tmp_path / "data"))
+    module = ready(tmp_path / "data")
+    assert len(module.support) == 2
+    assert {item.source: item.reason for item in module.survey.left_out} == {
+        "row 1": f"nothing in its column '{column}'",
+        "row 2": "nothing in its column 'image'",
+    }
+
+
+@pytest.mark.parametrize("corners", [False, True])
+def test_boxes_of_two_corners_are_told_apart(tmp_path, corners):
+    """Read as width and height, the second would reach beyond its picture."""
+    boxes = [[20, 10, 50, 30], [60, 40, 78, 58]] if corners else [[20, 10, 30, 20], [60, 40, 18, 18]]
+    data = rows("boxes")
+    full = [row | {"objects": {"bbox": boxes, "category": [1, 1]}} for row in data.to_list()]
+    type(data).from_list(full, features=data.features).save_to_disk(str(tmp_path / "data"))
+    expected = box_mask() | box_mask([60, 40, 78, 40, 78, 58, 60, 58])
+    assert all(np.array_equal(pair.target, expected) for pair in ready(tmp_path / "data").support)
+
+
 def test_a_data_set_without_targets_lists_its_columns(tmp_path):
     rows("masks").remove_columns(["mask"]).save_to_disk(str(tmp_path / "data"))
     with pytest.raises(

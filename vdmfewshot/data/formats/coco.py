@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vdmfewshot.data.coco import Record, canonical, load_coco, numbers, record_size
-from vdmfewshot.data.examples import DataError
-from vdmfewshot.data.formats.things import Export, Pictures, Thing
+from vdmfewshot.data.coco import Record, box_of, canonical, load_coco, record_size
+from vdmfewshot.data.examples import DataError, LeftOut
+from vdmfewshot.data.formats.finding import Pictures
+from vdmfewshot.data.formats.things import Export, Thing
 from vdmfewshot.data.layouts import PARTS
 
 
@@ -32,7 +33,10 @@ def read_coco(root: Path, files: list[Path]) -> Export:
         near, part = file.parent if file.parent != root else None, part_of(file, root)
         by_image: dict[int | str, list[Thing]] = {}
         for annotation in coco.annotations:
-            label = names.get(canonical(annotation.get("category_id")), "")
+            label = names.get(canonical(annotation.get("category_id")))
+            if label is None:
+                export.left_out.append(LeftOut(coco.place(annotation), "its category is not in the file"))
+                continue
             by_image.setdefault(annotation["image_id"], []).append(_thing(annotation, label, coco.place(annotation)))
         for identity, record in coco.images.items():
             try:
@@ -63,7 +67,6 @@ def _thing(annotation: Record, label: str, place: str) -> Thing:
     if segmentation:
         return Thing(label, place, outline=segmentation)
     try:
-        box = numbers(annotation.get("bbox"))
+        return Thing(label, place, box=box_of(annotation))
     except ValueError:
-        box = []
-    return Thing(label, place, box=(box[0], box[1], box[2], box[3])) if len(box) == 4 else Thing(label, place)
+        return Thing(label, place)

@@ -9,8 +9,11 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from vdmfewshot.data.examples import DataError, LeftOut
-from vdmfewshot.data.formats.things import Export, Pictures, Reading, Size, Thing, ellipse, run_length
-from vdmfewshot.data.formats.xml import as_number, read_xml
+from vdmfewshot.data.files import files_below
+from vdmfewshot.data.formats.finding import Pictures
+from vdmfewshot.data.formats.things import Export, Reading, Size, Thing, ellipse, run_length, turned_about
+from vdmfewshot.data.formats.xml import as_number, beginning, read_xml
+from vdmfewshot.data.pictures import read_size
 
 #: subsets of CVAT projects
 SUBSETS = {"train": "train", "validation": "val", "val": "val", "valid": "val", "test": "test"}
@@ -18,8 +21,7 @@ SUBSETS = {"train": "train", "validation": "val", "val": "val", "valid": "val", 
 
 def is_cvat(root: Path) -> bool:
     """Whether a folder has an XML file of CVAT."""
-    files = zip(range(20), sorted(root.rglob("*.xml")), strict=False)
-    return any(b"<annotations" in file.read_bytes()[:500] for _, file in files)
+    return any("<annotations" in beginning(file) for file in files_below(root, ".xml")[:20])
 
 
 def read_cvat(root: Path) -> Export:
@@ -31,7 +33,7 @@ def read_cvat(root: Path) -> Export:
     pictures, export = Pictures(root), Export()
     for file, element in annotation_files(root):
         for item, picture, size, part in annotated_images(file, element, pictures, export):
-            things = list(_things(item, export))
+            things = list(_things(item, size or read_size(picture), export))
             export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, size, part)
     return export
 
@@ -42,7 +44,7 @@ def annotation_files(root: Path) -> Iterator[tuple[Path, Element]]:
     Raises:
         DataError: if one is of a video.
     """
-    for file in sorted(root.rglob("*.xml")):
+    for file in files_below(root, ".xml"):
         element = read_xml(file)
         if element.tag != "annotations":
             continue
@@ -60,7 +62,7 @@ def annotated_images(
             part = SUBSETS.get(item.get("subset", "").lower(), "")
             picture, size = pictures.find(item.get("name", ""), part=part), size_of(item)
         except ValueError as error:
-            found.problems.append(f"{file}: {error}")
+            found.problems.append(f"{file}: image {item.get('name')!r}: {error}")
         else:
             yield item, picture, size, part
 
@@ -72,19 +74,19 @@ def size_of(item: Element) -> Size | None:
     return int(as_number(item.get("height"), "height")), int(as_number(item.get("width"), "width"))
 
 
-def _things(item: Element, export: Export) -> Iterator[Thing]:
+def _things(item: Element, size: Size, export: Export) -> Iterator[Thing]:
     for index, shape in enumerate(item):
         if shape.tag in ("tag", "points", "skeleton"):
             continue
         place = f"{item.get('name')}: {shape.tag} {index}"
         try:
-            yield _thing(shape, place, size_of(item))
+            yield _thing(shape, place, size)
         except ValueError as error:
             export.left_out.append(LeftOut(place, str(error)))
 
 
-def _thing(shape: Element, place: str, size: Size | None) -> Thing:
-    label = shape.get("label")
+def _thing(shape: Element, place: str, size: Size) -> Thing:
+    label, turn = shape.get("label"), as_number(shape.get("rotation", "0"), "rotation")
     if not label:
         raise ValueError("it has no label")
     if shape.tag == "polygon":
@@ -94,14 +96,13 @@ def _thing(shape: Element, place: str, size: Size | None) -> Thing:
         return Thing(label, place, outline=[[as_number(v, "a coordinate") for pair in pairs for v in pair]])
     if shape.tag == "box":
         left, top, right, bottom = (as_number(shape.get(side), side) for side in ("xtl", "ytl", "xbr", "ybr"))
-        turn = np.radians(as_number(shape.get("rotation", "0"), "rotation"))
-        return _turned_box(label, place, (left, top, right - left, bottom - top), float(turn))
+        return _turned_box(label, place, (left, top, right - left, bottom - top), turn)
     if shape.tag == "ellipse":
         x, y, rx, ry = (as_number(shape.get(name), name) for name in ("cx", "cy", "rx", "ry"))
-        return Thing(label, place, outline=[ellipse(x, y, rx, ry)])
-    if shape.tag == "mask" and size is not None:
+        return Thing(label, place, outline=[ellipse(x, y, rx, ry, turn)])
+    if shape.tag == "mask":
         return Thing(label, place, outline=run_length(_raster(shape, size)))
-    raise ValueError(f"a {shape.tag} has no area")
+    raise ValueError(f"a shape of the kind {shape.tag} has no area")
 
 
 def _turned_box(label: str, place: str, box: tuple[float, float, float, float], turn: float) -> Thing:
@@ -109,10 +110,8 @@ def _turned_box(label: str, place: str, box: tuple[float, float, float, float], 
     if turn == 0:
         return Thing(label, place, box=box)
     x, y, width, height = box
-    corners = np.array([[-width, -height], [width, -height], [width, height], [-width, height]]) / 2
-    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    moved = corners @ matrix + (x + width / 2, y + height / 2)
-    return Thing(label, place, outline=[moved.ravel().tolist()])
+    corners = np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]])
+    return Thing(label, place, outline=[turned_about(corners, (x + width / 2, y + height / 2), turn)])
 
 
 def _raster(shape: Element, size: Size) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:

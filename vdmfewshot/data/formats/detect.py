@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vdmfewshot.data.coco import read_json
-from vdmfewshot.data.examples import DataError
+from vdmfewshot.data.examples import DataError, LeftOut
+from vdmfewshot.data.files import files_below
 from vdmfewshot.data.formats.coco import choose_files, is_coco, read_coco
 from vdmfewshot.data.formats.cvat import is_cvat, read_cvat
 from vdmfewshot.data.formats.hf import is_hf
@@ -22,6 +23,7 @@ Format = Literal["auto", "pairs", "coco", "voc", "yolo", "labelme", "cvat", "lab
 
 #: JSON files that are looked at, and the largest of them in bytes, to find out what they are
 LOOKED_AT, LARGEST = 20, 512 << 20
+BROKEN = "not readable as JSON; export it again"
 
 
 def find_format(root: Path) -> Format | None:
@@ -41,6 +43,20 @@ def find_format(root: Path) -> Format | None:
     return next((name for name, holds in by_folder.items() if holds(root)), None)
 
 
+def unknown_labels(root: Path) -> list[LeftOut]:
+    """Files that look like labels in a folder of no known format, and what is wrong with them."""
+    left_out = []
+    for file in [*_json_files(root), *files_below(root, ".xml")][:LOOKED_AT]:
+        reason = "labels in no format that is known"
+        if file.suffix.lower() == ".json":
+            try:
+                read_json(file)
+            except DataError:
+                reason = BROKEN
+        left_out.append(LeftOut(str(file.relative_to(root)), reason))
+    return left_out
+
+
 def read_export(root: Path, kind: Format) -> Export:
     """Pictures and things of a folder in this format.
 
@@ -53,7 +69,7 @@ def read_export(root: Path, kind: Format) -> Export:
         "labelme": read_labelme,
         "cvat": read_cvat,
         "labelstudio": read_labelstudio,
-        "coco": lambda folder: read_coco(folder, coco_files(folder)),
+        "coco": read_coco_folder,
     }
     export = readers[kind](root)
     if not export.pictures and not export.problems:
@@ -63,8 +79,7 @@ def read_export(root: Path, kind: Format) -> Export:
 
 
 def _json_files(root: Path) -> list[Path]:
-    found = (f for f in root.rglob("*.json") if not any(p.startswith(".") for p in f.relative_to(root).parts))
-    return sorted(file for file in found if file.stat().st_size <= LARGEST)
+    return [file for file in files_below(root, ".json") if file.is_file() and file.stat().st_size <= LARGEST]
 
 
 def _contents(root: Path) -> list[Any]:
@@ -77,8 +92,16 @@ def _contents(root: Path) -> list[Any]:
     return contents
 
 
-def coco_files(root: Path) -> list[Path]:
-    """COCO files of a folder; those that cannot be read are kept, so that they are named."""
+def read_coco_folder(root: Path) -> Export:
+    """Pictures and things of all COCO files of a folder."""
+    left_out: list[LeftOut] = []
+    export = read_coco(root, coco_files(root, left_out))
+    export.left_out += left_out
+    return export
+
+
+def coco_files(root: Path, left_out: list[LeftOut]) -> list[Path]:
+    """COCO files of a folder. Others that cannot be read are left out; where there are none, they are meant."""
     files: dict[Path, Any] = {}
     broken = []
     for file in _json_files(root):
@@ -89,4 +112,5 @@ def coco_files(root: Path) -> list[Path]:
             continue
         if is_coco(content):
             files[file] = content
-    return [*choose_files(files), *(broken if not files else [])]
+    left_out += [LeftOut(str(file.relative_to(root)), BROKEN) for file in broken if files]
+    return choose_files(files) if files else broken

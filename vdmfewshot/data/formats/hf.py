@@ -12,7 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from vdmfewshot.data.examples import DataError
+import numpy as np
+
+from vdmfewshot.data.examples import DataError, LeftOut
+from vdmfewshot.data.pictures import read_size
+from vdmfewshot.data.survey import say
 
 #: names of columns, in order of preference
 INPUTS = ("image", "input", "img", "pixel_values", "source", "original")
@@ -34,12 +38,13 @@ def is_hub_name(root: str) -> bool:
     return HUB_NAME.fullmatch(root) is not None and not Path(root).exists()
 
 
-def unpack(root: Path, folder: Path) -> Path:
+def unpack(root: Path, folder: Path, left_out: list[LeftOut]) -> Path:
     """Write the pictures of a data set as ``folder/<part>/{input,target}/<row>``, or with a COCO file a part.
 
     Args:
         root: the data set: a folder, or its name on the hub.
         folder: an empty folder.
+        left_out: is told of rows that lack a picture or a target.
 
     Returns:
         The folder.
@@ -57,9 +62,9 @@ def unpack(root: Path, folder: Path) -> Path:
             shown = ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
             raise DataError([f"{root}: needs a column of pictures and one of masks or boxes; there are {shown}"])
         if targets is not None:
-            _write_pairs(rows, inputs, targets, place)
+            left_out += _write_pairs(rows, inputs, targets, place)
         elif objects is not None:
-            _write_boxes(rows, inputs, objects, features, place)
+            left_out += _write_boxes(rows, inputs, objects, features, place)
     return folder
 
 
@@ -128,19 +133,30 @@ def _column(features: Mapping[str, Any], names: Sequence[str]) -> str | None:
     return next((name for name in names if name in pictures), pictures[0] if len(pictures) == 1 else None)
 
 
-def _write_pairs(rows: Any, inputs: str, targets: str, place: Path) -> None:
+def _write_pairs(rows: Any, inputs: str, targets: str, place: Path) -> list[LeftOut]:
+    left_out = []
     for index, row in enumerate(rows):
-        for column, kind in ((inputs, "input"), (targets, "target")):
-            _write(row[column], place / kind / f"{index:06d}")
+        cells = {"input": _content(row[inputs]), "target": _content(row[targets])}
+        if all(cells.values()):
+            for kind, data in cells.items():
+                _write(data, place / kind / f"{index:06d}")
+        else:
+            column = inputs if not cells["input"] else targets
+            left_out.append(LeftOut(f"row {index}", f"nothing in its column {column!r}"))
+    return left_out
 
 
-def _write(cell: Any, stem: Path) -> Path:
+def _content(cell: Any) -> bytes:
+    """A picture's bytes; none if there is no picture."""
+    known = cell if isinstance(cell, Mapping) else {}
+    try:
+        return known.get("bytes") or (Path(known["path"]).read_bytes() if known.get("path") else b"")
+    except OSError:
+        return b""
+
+
+def _write(data: bytes, stem: Path) -> Path:
     """Write a picture's bytes under a suffix that fits them."""
-    data = cell.get("bytes") if isinstance(cell, Mapping) else None
-    if data is None and isinstance(cell, Mapping) and cell.get("path"):
-        data = Path(cell["path"]).read_bytes()
-    if not data:
-        raise DataError([f"row {stem.name}: has no picture"])
     kinds = {b"\x89PNG": ".png", b"\xff\xd8": ".jpg", b"RIFF": ".webp", b"BM": ".bmp", b"II": ".tif", b"MM": ".tif"}
     suffix = next((suffix for head, suffix in kinds.items() if data.startswith(head)), ".gif")
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -149,20 +165,42 @@ def _write(cell: Any, stem: Path) -> Path:
     return file
 
 
-def _write_boxes(rows: Any, inputs: str, objects: str, features: Mapping[str, Any], place: Path) -> None:
-    names = _class_names(features[objects])
+def _write_boxes(rows: Any, inputs: str, objects: str, features: Mapping[str, Any], place: Path) -> list[LeftOut]:
+    names, left_out = _class_names(features[objects]), []
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for index, row in enumerate(rows):
-        file = _write(row[inputs], place / "images" / f"{index:06d}")
+        data = _content(row[inputs])
+        if not data or not row[objects]:
+            column = objects if data else inputs
+            left_out.append(LeftOut(f"row {index}", f"nothing in its column {column!r}"))
+            continue
+        file = _write(data, place / "images" / f"{index:06d}")
         images.append({"id": index, "file_name": file.name})
         for box, category in _boxes(row[objects]):
             number = {"id": len(annotations), "image_id": index, "category_id": category, "bbox": box}
             annotations.append(number)
+    _as_width_and_height(annotations, images, place / "images")
     known = sorted({a["category_id"] for a in annotations}, key=str)
     categories = [{"id": c, "name": names[c] if isinstance(c, int) and c < len(names) else str(c)} for c in known]
     content = {"images": images, "annotations": annotations, "categories": categories}
     (place / "annotations.json").write_text(json.dumps(content))
+    return left_out
+
+
+def _as_width_and_height(annotations: list[dict[str, Any]], images: list[dict[str, Any]], folder: Path) -> None:
+    """Boxes of two corners as x, y, width, height, where only that keeps all of them within their pictures."""
+    sizes = {image["id"]: read_size(folder / image["file_name"]) for image in images}
+    rows = [[*a["bbox"], *sizes[a["image_id"]][::-1]] for a in annotations if len(a["bbox"]) == 4]
+    boxes = np.array(rows or np.zeros((0, 6)), dtype=np.float64)
+    low, high, sides = boxes[:, :2], boxes[:, 2:4], boxes[:, 4:] + 1
+    if (low + high <= sides).all() or not ((low < high) & (high <= sides)).all():
+        return
+    say("boxes are two corners each: with a width and a height they would reach beyond their pictures")
+    for annotation in annotations:
+        if len(annotation["bbox"]) == 4:
+            x, y, right, bottom = annotation["bbox"]
+            annotation["bbox"] = [x, y, right - x, bottom - y]
 
 
 def _boxes(cell: Any) -> Iterator[tuple[Any, Any]]:
@@ -174,7 +212,8 @@ def _boxes(cell: Any) -> Iterator[tuple[Any, Any]]:
     )
     for record in records:
         category = next((record[k] for k in ("category", "category_id", "label", "class") if k in record), "thing")
-        yield list(record.get("bbox") or []), category
+        box = record.get("bbox") or []
+        yield list(box) if all(isinstance(v, int | float) for v in box) else [], category
 
 
 def _class_names(feature: Any) -> list[str]:

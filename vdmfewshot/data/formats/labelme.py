@@ -14,7 +14,10 @@ from PIL import Image, UnidentifiedImageError
 
 from vdmfewshot.data.coco import numbers, read_json, record_size
 from vdmfewshot.data.examples import DataError, LeftOut
-from vdmfewshot.data.formats.things import Export, Pictures, Reading, Size, Thing, ellipse, run_length
+from vdmfewshot.data.files import files_below
+from vdmfewshot.data.formats.finding import Pictures
+from vdmfewshot.data.formats.things import Export, Reading, Size, Thing, ellipse, run_length
+from vdmfewshot.data.pictures import read_size
 
 
 def is_labelme(content: Any) -> bool:
@@ -26,7 +29,7 @@ def read_labelme(root: Path) -> Export:
     """Pictures and things of a folder with labelme's files."""
     export = Export()
     for file, shapes, picture, size in annotated_files(root, export):
-        things = list(_things(shapes, file, size, export))
+        things = list(_things(shapes, file, size or read_size(picture), export))
         export.add(picture, picture.relative_to(root).with_suffix("").as_posix(), things, size)
     return export
 
@@ -34,28 +37,38 @@ def read_labelme(root: Path) -> Export:
 def annotated_files(root: Path, found: Reading) -> Iterator[tuple[Path, list[Any], Path, Size | None]]:
     """Files of labelme with their shapes, picture and (height, width), if stated; ``found`` is told of the others."""
     pictures = Pictures(root)
-    for file in sorted(root.rglob("*.json")):
+    for file in files_below(root, ".json"):
         try:
             content = read_json(file)
             if not is_labelme(content):
                 continue
-            picture = picture_beside(file, str(content["imagePath"]), pictures)
+            picture = picture_beside(file, content, pictures)
             size = record_size({"height": content.get("imageHeight"), "width": content.get("imageWidth")})
         except DataError:
             found.left_out.append(LeftOut(file.name, "not readable as JSON"))
         except ValueError as error:
             found.problems.append(f"{file}: {error}")
         else:
-            yield file, content["shapes"], picture, size
+            if found.accepts(file, picture, pictures):
+                yield file, content["shapes"], picture, size
 
 
-def picture_beside(file: Path, name: str, pictures: Pictures) -> Path:
-    """The picture beside the file, else the one that the path names."""
+def picture_beside(file: Path, content: Mapping[str, Any], pictures: Pictures) -> Path:
+    """The picture beside the file, else the one that the path names.
+
+    Raises:
+        ValueError: if there is none, with what to do where the file itself holds it.
+    """
+    name = str(content["imagePath"])
     beside = file.parent / name.replace("\\", "/").rpartition("/")[2]
-    return beside if beside in pictures.files else pictures.find(name)
+    try:
+        return beside if beside in pictures.files else pictures.find(name)
+    except ValueError as error:
+        inside = "; the file itself holds it (imageData): write it out with labelme_export_json"
+        raise ValueError(f"{error}{inside if content.get('imageData') else ''}") from error
 
 
-def _things(shapes: list[Any], file: Path, size: Size | None, export: Export) -> Iterator[Thing]:
+def _things(shapes: list[Any], file: Path, size: Size, export: Export) -> Iterator[Thing]:
     for index, shape in enumerate(shapes):
         place = f"{file.name}: shape {index}"
         if isinstance(shape, Mapping) and shape.get("shape_type") in ("point", "points"):
@@ -66,15 +79,15 @@ def _things(shapes: list[Any], file: Path, size: Size | None, export: Export) ->
             export.left_out.append(LeftOut(place, str(error)))
 
 
-def _thing(shape: Any, place: str, size: Size | None) -> Thing:
+def _thing(shape: Any, place: str, size: Size) -> Thing:
     if not isinstance(shape, Mapping) or not isinstance(shape.get("points"), list) or not shape.get("label"):
         raise ValueError("it has no label or no points")
     kind, label = shape.get("shape_type") or "polygon", str(shape["label"])
     try:
         points = np.array([numbers(point) for point in shape["points"]], dtype=np.float64).reshape(-1, 2)
     except ValueError as error:
-        raise ValueError("its points are not pairs of numbers") from error
-    if kind == "polygon":
+        raise ValueError("its points are not pairs of finite numbers") from error
+    if kind in ("polygon", "oriented_rectangle"):
         return Thing(label, place, outline=[points.ravel().tolist()])
     if len(points) == 2 and kind == "rectangle":
         low, high = points.min(axis=0), points.max(axis=0)
@@ -82,9 +95,9 @@ def _thing(shape: Any, place: str, size: Size | None) -> Thing:
     if len(points) == 2 and kind == "circle":
         radius = float(np.linalg.norm(points[1] - points[0]))
         return Thing(label, place, outline=[ellipse(points[0, 0], points[0, 1], radius, radius)])
-    if len(points) == 2 and kind == "mask" and size is not None:
+    if len(points) == 2 and kind == "mask":
         return Thing(label, place, outline=run_length(_raster(str(shape.get("mask")), points, size)))
-    raise ValueError(f"a {kind} has no area")
+    raise ValueError(f"a shape of the kind {kind} has no area")
 
 
 def _raster(

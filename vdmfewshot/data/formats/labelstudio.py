@@ -11,12 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vdmfewshot.data.coco import numbers, read_json
-from vdmfewshot.data.examples import LeftOut
-from vdmfewshot.data.formats.things import Export, Pictures, Reading, Size, Thing, ellipse, run_length
+from vdmfewshot.data.examples import DataError, LeftOut
+from vdmfewshot.data.files import files_below
+from vdmfewshot.data.formats.finding import Pictures
+from vdmfewshot.data.formats.things import Export, Reading, Size, Thing, ellipse, run_length, turned_about
 from vdmfewshot.data.pictures import SUFFIXES, read_size
 
-#: kinds of results that have an area, and where their labels are
-KINDS = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels")
+#: where the labels of results stand that have an area; ``labels`` are those of any shape
+KINDS = ("polygonlabels", "rectanglelabels", "ellipselabels", "brushlabels", "bitmasklabels", "labels")
+#: why results are left out
+TURNED = "its picture was turned in Label Studio: places are those of the turned one; turn the file, and label again"
+SPARE = "another annotation of a picture, of which the ground truth, or else the first, is used"
 
 
 def is_labelstudio(content: Any) -> bool:
@@ -38,8 +43,12 @@ def read_labelstudio(root: Path) -> Export:
 def annotated_tasks(root: Path, found: Reading) -> Iterator[tuple[str, Any, Path, Size]]:
     """Tasks with their place in words, picture and (height, width); ``found`` is told of those without a picture."""
     pictures = Pictures(root)
-    for file in sorted(root.rglob("*.json")):
-        content = read_json(file)
+    for file in files_below(root, ".json"):
+        try:
+            content = read_json(file)
+        except DataError:
+            found.left_out.append(LeftOut(file.name, "not readable as JSON"))
+            continue
         for index, task in enumerate(content if is_labelstudio(content) else []):
             place = f"{file.name}: task {task.get('id', index) if isinstance(task, Mapping) else index}"
             try:
@@ -48,6 +57,7 @@ def annotated_tasks(root: Path, found: Reading) -> Iterator[tuple[str, Any, Path
             except ValueError as error:
                 found.problems.append(f"{place}: {error}")
             else:
+                found.left_out += [LeftOut(place, SPARE)] * (len(annotations_of(task)) - 1)
                 yield place, task, picture, size
 
 
@@ -71,20 +81,26 @@ def picture_of(task: Any, pictures: Pictures) -> Path:
 
 
 def results_of(task: Mapping[str, Any]) -> list[Any]:
-    """Results of the first annotation that was not cancelled."""
+    """Results of the annotation to use: the one marked as ground truth, else the first."""
     if "annotations" in task:
-        given = task["annotations"] if isinstance(task["annotations"], list) else []
-        done = [a for a in given if isinstance(a, Mapping) and not a.get("was_cancelled")]
+        done = sorted(annotations_of(task), key=lambda annotation: not annotation.get("ground_truth"))
         results = done[0].get("result", []) if done else []
         return results if isinstance(results, list) else []
     return [item for value in task.values() if isinstance(value, list) for item in value]
+
+
+def annotations_of(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Annotations of a task that were not cancelled."""
+    given = task.get("annotations")
+    found = given if isinstance(given, list) else []
+    return [a for a in found if isinstance(a, Mapping) and not a.get("was_cancelled")]
 
 
 def _things(results: list[Any], place: str, size: Size, export: Export) -> Iterator[Thing]:
     for index, result in enumerate(results):
         where = f"{place}, result {index}"
         value = result.get("value", result) if isinstance(result, Mapping) else {}
-        kind = next((kind for kind in KINDS if isinstance(value, Mapping) and value.get(kind)), None)
+        kind = next((k for k, v in value.items() if k in KINDS and v), None) if isinstance(value, Mapping) else None
         if kind is None:
             continue
         try:
@@ -99,30 +115,25 @@ def _thing(result: Mapping[str, Any], value: Mapping[str, Any], kind: str, place
     if None not in stated and stated != size:
         raise ValueError(f"it was drawn on {stated[1]} x {stated[0]} pixels, its picture has {size[1]} x {size[0]}")
     if result.get("image_rotation"):
-        raise ValueError("its picture was turned in Label Studio")
+        raise ValueError(TURNED)
+    if kind == "bitmasklabels":
+        raise ValueError("bitmasks of Label Studio are not read; draw with its brush, or export as COCO")
     label = str(value[kind][0])
     height, width = size
-    if kind == "brushlabels":
+    if "rle" in value:
         return Thing(label, place, outline=run_length(brush(numbers(value["rle"]), size)))
-    if kind == "polygonlabels":
+    if "points" in value or kind == "polygonlabels":
         points = [numbers(point) for point in value["points"]]
         return Thing(label, place, outline=[[v / 100 * s for x, y in points for v, s in ((x, width), (y, height))]])
-    x, y = float(value["x"]) / 100 * width, float(value["y"]) / 100 * height
-    if kind == "ellipselabels":
+    x, y, degrees = float(value["x"]) / 100 * width, float(value["y"]) / 100 * height, float(value.get("rotation") or 0)
+    if "radiusX" in value:
         rx, ry = float(value["radiusX"]) / 100 * width, float(value["radiusY"]) / 100 * height
-        return Thing(label, place, outline=[_turned(np.array(ellipse(x, y, rx, ry)), (x, y), value)])
+        return Thing(label, place, outline=[ellipse(x, y, rx, ry, degrees)])
     w, h = float(value["width"]) / 100 * width, float(value["height"]) / 100 * height
-    if not value.get("rotation"):
+    if not degrees:
         return Thing(label, place, box=(x, y, w, h))
-    return Thing(label, place, outline=[_turned(np.array([x, y, x + w, y, x + w, y + h, x, y + h]), (x, y), value)])
-
-
-def _turned(flat: NDArray[np.float64], about: tuple[float, float], value: Mapping[str, Any]) -> list[float]:
-    """A polygon turned clockwise about a point by the result's rotation in degrees."""
-    turn = np.radians(float(value.get("rotation") or 0))
-    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    moved: list[float] = ((flat.reshape(-1, 2) - about) @ matrix + about).ravel().tolist()
-    return moved
+    corners = np.array([[x, y], [x + w, y], [x + w, y + h], [x, y + h]])
+    return Thing(label, place, outline=[turned_about(corners, (x, y), degrees)])
 
 
 def brush(code: list[float], size: Size) -> NDArray[np.bool_]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,21 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from vdmfewshot.data.coco import canonical, load_coco, numbers, record_size
+from vdmfewshot.data.coco import box_of, canonical, load_coco, numbers, record_size
 from vdmfewshot.data.examples import DataError, LeftOut
 from vdmfewshot.data.formats.coco import part_of
 from vdmfewshot.data.formats.cvat import annotated_images, annotation_files
 from vdmfewshot.data.formats.detect import Format, coco_files, find_format
+from vdmfewshot.data.formats.finding import Pictures
 from vdmfewshot.data.formats.labelme import annotated_files
-from vdmfewshot.data.formats.labelstudio import annotated_tasks, results_of
+from vdmfewshot.data.formats.labelstudio import TURNED, annotated_tasks, results_of
 from vdmfewshot.data.formats.skeletons import PERSON, Groups, Posed, PoseExport, Skeleton
-from vdmfewshot.data.formats.things import Pictures, Size
+from vdmfewshot.data.formats.things import Size
 from vdmfewshot.data.formats.xml import as_number
 from vdmfewshot.data.formats.yolo import (
+    NO_NUMBERS,
     class_names,
+    class_of,
     joint_count,
     joint_labels,
     labelled_pictures,
@@ -62,10 +66,12 @@ def read_skeletons(root: Path, kind: Format) -> PoseExport:
 def read_coco_people(root: Path) -> PoseExport:
     """COCO keypoint files."""
     pictures, export = Pictures(root), PoseExport()
-    for file in coco_files(root):
+    for file in coco_files(root, export.left_out):
         coco = load_coco(file)
         export.left_out += coco.left_out
         skeletons = {canonical(c.get("id")): c for c in coco.categories if isinstance(c.get("keypoints"), list)}
+        for known in skeletons.values():
+            distinct(list(map(str, known["keypoints"])), f"keypoints of category {known.get('name')!r}")
         export.names += [n for c in skeletons.values() for n in map(str, c["keypoints"]) if n not in export.names]
         by_image: dict[int | str, list[Skeleton]] = {}
         for annotation in coco.annotations:
@@ -73,17 +79,13 @@ def read_coco_people(root: Path) -> PoseExport:
             if category is None or annotation.get("iscrowd"):
                 continue
             try:
-                names, box = list(map(str, category["keypoints"])), numbers(annotation.get("bbox"))
+                names, box = list(map(str, category["keypoints"])), box_of(annotation)
                 rows = joint_rows(annotation.get("keypoints"), len(names))
-                if len(box) != 4:
-                    raise ValueError("its box is not four numbers (x, y, width, height)")
             except ValueError as error:
                 export.left_out.append(LeftOut(coco.place(annotation), str(error)))
                 continue
             joints = {n: (x, y, v) for n, (x, y, v) in zip(names, rows.tolist(), strict=True) if v > 0}
-            person = Skeleton(
-                str(category.get("name")), coco.place(annotation), joints, (box[0], box[1], box[2], box[3])
-            )
+            person = Skeleton(str(category.get("name")), coco.place(annotation), joints, box)
             by_image.setdefault(annotation["image_id"], []).append(person)
         near = file.parent if file.parent != root else None
         for identity, record in coco.images.items():
@@ -97,6 +99,18 @@ def read_coco_people(root: Path) -> PoseExport:
     return export
 
 
+def distinct(names: list[str], place: str) -> list[str]:
+    """Names of joints that are told apart by them.
+
+    Raises:
+        DataError: if one comes twice.
+    """
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError([f"{place}: {', '.join(twice)} stands for several joints; give each a name of its own"])
+    return names
+
+
 def read_yolo_people(root: Path) -> PoseExport:
     """YOLO pose: class, box and joints in shares of the picture, as ``kpt_shape`` of data.yaml says.
 
@@ -107,7 +121,7 @@ def read_yolo_people(root: Path) -> PoseExport:
     count, values = joint_count(settings)
     if not count:
         raise DataError([f"{root}: data.yaml must have kpt_shape [joints, 2 or 3] for joints, got none"])
-    names, classes = joint_labels(settings, count), class_names(root, settings)
+    names, classes = distinct(joint_labels(settings, count), "kpt_names of data.yaml"), class_names(root, settings)
     flips = settings.get("flip_idx")
     export = PoseExport(names=list(names))
     if isinstance(flips, list) and len(flips) == count:
@@ -115,7 +129,7 @@ def read_yolo_people(root: Path) -> PoseExport:
     for file, label, part in labelled_pictures(root, export.left_out):
         size = read_size(file)
         people = []
-        for place, words in read_lines(label):
+        for place, words in read_lines(label, export.left_out):
             try:
                 people.append(_yolo_person(words, place, classes, names, values, size))
             except ValueError as error:
@@ -128,9 +142,9 @@ def _yolo_person(
     words: list[str], place: str, classes: list[str], names: list[str], values: int, size: Size
 ) -> Skeleton:
     try:
-        index, shares = int(float(words[0])), [float(word) for word in words[1:]]
-    except (ValueError, OverflowError) as error:
-        raise ValueError("not a class and numbers") from error
+        index, shares = class_of(words[0]), [float(word) for word in words[1:]]
+    except ValueError as error:
+        raise ValueError(NO_NUMBERS) from error
     if len(shares) != 4 + values * len(names):
         raise ValueError(f"a line must have a class, a box and {values} numbers for each of {len(names)} joints")
     height, width = size
@@ -235,6 +249,9 @@ def _labelstudio_result(result: Mapping[str, Any], place: str, size: Size, group
     value, (height, width) = result.get("value", result), size
     kind = next((k for k in ("keypointlabels", "rectanglelabels") if value.get(k)), None)
     if kind is None:
+        return
+    if result.get("image_rotation"):
+        groups.export.left_out.append(LeftOut(place, TURNED))
         return
     x, y = float(value["x"]) / 100 * width, float(value["y"]) / 100 * height
     if kind == "keypointlabels":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -74,16 +75,34 @@ def choose_classes(
     return names
 
 
+def unique_keys(files: Sequence[Path], base: Path) -> list[str]:
+    """Keys of pictures, from their paths below a folder; with the suffix where names differ in nothing else."""
+    names = {file: file.relative_to(base).with_suffix("").as_posix() for file in files}
+    count = Counter(names.values())
+    full = [names[file] if count[names[file]] == 1 else file.relative_to(base).as_posix() for file in files]
+    return [safe_key(name) for name in full]
+
+
 def export_splits(export: Export, names: Sequence[str], as_mask: bool, exif: Exif, task: str) -> Splits:
     """Examples of the pictures that show one of these classes."""
-    shown = [picture for picture in export.pictures if any(thing.label in names for thing in picture.things)]
+    has = [any(thing.label in names for thing in picture.things) for picture in export.pictures]
+    shown = [picture for picture, known in zip(export.pictures, has, strict=True) if known]
+    unused = [picture.name for picture, known in zip(export.pictures, has, strict=True) if not known]
     base = Path(os.path.commonpath([picture.file.parent for picture in shown])) if shown else Path()
     by_part: dict[str, list[Example]] = {}
-    for picture in shown:
-        key = safe_key(picture.file.relative_to(base).with_suffix("").as_posix())
+    keys = unique_keys([picture.file for picture in shown], base)
+    for picture, key in zip(shown, keys, strict=True):
         meta = {"task": task, "source": picture.file.name}
         read = functools.partial(read_labelled, key, picture, tuple(names), as_mask, exif, meta)
         by_part.setdefault(picture.part, []).append(Example(key, str(picture.file), read))
     pool = [*by_part.get("", []), *by_part.get("train", [])]
     validate, test = by_part.get("val", []), by_part.get("test", [])
-    return Splits(pool, validate, test, hold_out=not test, problems=export.problems, left_out=export.left_out)
+    return Splits(
+        pool,
+        validate,
+        test,
+        hold_out=not test,
+        problems=export.problems,
+        left_out=export.left_out,
+        unused=unused,
+    )

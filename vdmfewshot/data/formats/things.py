@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,13 @@ from numpy.typing import NDArray
 
 from vdmfewshot.data.coco_masks import check_segmentation, instances_mask, normalised, outside
 from vdmfewshot.data.examples import LeftOut
-from vdmfewshot.data.layouts import PARTS
-from vdmfewshot.data.names import list_pictures
+from vdmfewshot.data.formats.finding import Pictures
 from vdmfewshot.data.pictures import read_size
 
 Size = tuple[int, int]
+#: why a file of labels is left out
+RENAMED = "it names another picture than the one of its own name: one was renamed; correct the name in the file"
+SECOND = "a second file of labels for one picture; keep one"
 #: corners of the polygon that stands for a circle or an ellipse
 CORNERS = 64
 
@@ -89,6 +90,15 @@ class Reading:
     left_out: list[LeftOut] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    _owners: dict[Path, Path] = field(default_factory=dict)
+
+    def accepts(self, file: Path, picture: Path, pictures: Pictures) -> bool:
+        """Whether a picture is that of a file of labels, and of no other file; else the file is left out."""
+        reason = RENAMED if pictures.belies(file, picture) else ""
+        if not reason and self._owners.setdefault(picture, file) != file:
+            reason = SECOND
+        self.left_out += [LeftOut(file.name, reason)] if reason else []
+        return not reason
 
 
 @dataclass(kw_only=True)
@@ -100,9 +110,10 @@ class Export(Reading):
     """
 
     pictures: list[Labelled] = field(default_factory=list)
+    _places: dict[tuple[Path, Size | None, str], int] = field(default_factory=dict)
 
     def add(self, file: Path, name: str, things: Sequence[Thing], size: Size | None, part: str = "") -> None:
-        """Add a picture with those of its things that can be drawn."""
+        """Add a picture with those of its things that can be drawn, to what is known of it from another list."""
         kept = []
         for thing in things:
             try:
@@ -111,7 +122,10 @@ class Export(Reading):
                 self.left_out.append(LeftOut(thing.place, str(error)))
             else:
                 kept.append(thing)
-        self.pictures.append(Labelled(file, name, tuple(kept), size, part))
+        place = self._places.setdefault((file, size, part), len(self.pictures))
+        if place < len(self.pictures):
+            kept = [*self.pictures[place].things, *kept]
+        self.pictures[place:] = [Labelled(file, name, tuple(kept), size, part), *self.pictures[place + 1 :]]
 
     def without_loose_boxes(self) -> Export:
         """If any thing has an outline, boxes without one are left out: a filled box is no mask of its thing."""
@@ -119,10 +133,7 @@ class Export(Reading):
         if not any(thing.outline is not None for thing in things):
             return self
         loose = [LeftOut(thing.place, "a box without an outline") for thing in things if thing.outline is None]
-        pictures = [
-            Labelled(p.file, p.name, tuple(t for t in p.things if t.outline is not None), p.size, p.part)
-            for p in self.pictures
-        ]
+        pictures = [replace(p, things=tuple(t for t in p.things if t.outline is not None)) for p in self.pictures]
         left_out = [*self.left_out, *loose]
         return Export(pictures=pictures, left_out=left_out, problems=self.problems, names=self.names)
 
@@ -162,10 +173,19 @@ def draw_labels(things: Sequence[Thing], size: Size, names: Sequence[str]) -> ND
     return labels
 
 
-def ellipse(x: float, y: float, rx: float, ry: float) -> list[float]:
-    """Polygon of an ellipse about (x, y)."""
+def ellipse(x: float, y: float, rx: float, ry: float, degrees: float = 0.0) -> list[float]:
+    """Polygon of an ellipse about (x, y), turned clockwise."""
     angles = np.linspace(0, 2 * np.pi, CORNERS, endpoint=False)
-    return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1).ravel().tolist()
+    points = np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=1)
+    return turned_about(points, (x, y), degrees)
+
+
+def turned_about(points: NDArray[np.float64], centre: tuple[float, float], degrees: float) -> list[float]:
+    """(n, 2) points as a flat polygon, turned clockwise, as tools show it, about a point."""
+    turn = np.radians(degrees)
+    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    flat: list[float] = ((points - centre) @ matrix + centre).ravel().tolist()
+    return flat
 
 
 def run_length(mask: NDArray[np.bool_]) -> dict[str, Any]:
@@ -174,42 +194,3 @@ def run_length(mask: NDArray[np.bool_]) -> dict[str, Any]:
     changes = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff([0, *changes.tolist(), flat.size]).tolist()
     return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
-
-
-class Pictures:
-    """Pictures below a folder, found by the paths that exports write: relative, absolute, Windows, or only the name."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.files = list_pictures(folder)[0]
-        self._by_name: dict[str, list[Path]] = {}
-        for file in self.files:
-            self._by_name.setdefault(file.name, []).append(file)
-
-    def find(self, name: str, near: Path | None = None, part: str = "") -> Path:
-        """The picture.
-
-        Args:
-            name: as an export gives it.
-            near: of several pictures of this name, those below this folder are meant,
-            part: or those in a folder of this part of the split.
-
-        Raises:
-            ValueError: if there is none or more than one, with the nearest name.
-        """
-        parts = [word for word in name.replace("\\", "/").split("/") if word not in ("", ".", "..")]
-        for start in range(len(parts)):
-            ending = tuple(parts[start:])
-            found = [f for f in self._by_name.get(parts[-1], ()) if f.parts[-len(ending) :] == ending]
-            if len(found) > 1:
-                found = [f for f in found if near and f.is_relative_to(near)] or found
-            if len(found) > 1:
-                found = [f for f in found if {*f.relative_to(self.folder).parts} & {*PARTS.get(part, ())}] or found
-            if len(found) == 1:
-                return found[0]
-            if found:
-                shown = ", ".join(str(file.relative_to(self.folder)) for file in found[:3])
-                raise ValueError(f"picture {name!r} may be any of {shown}")
-        near_names = difflib.get_close_matches(parts[-1] if parts else "", self._by_name, n=1, cutoff=0.6)
-        hint = f"; nearest: {near_names[0]}" if near_names else ""
-        raise ValueError(f"no picture {name!r} in {self.folder}{hint}")

@@ -10,21 +10,22 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from vdmfewshot.data.examples import DataError, LeftOut
-from vdmfewshot.data.formats.things import Export, Pictures, Size, Thing
-from vdmfewshot.data.formats.xml import as_number, number_of, read_xml, text_of
+from vdmfewshot.data.files import files_below, read_text
+from vdmfewshot.data.formats.finding import Pictures
+from vdmfewshot.data.formats.things import Export, Size, Thing
+from vdmfewshot.data.formats.xml import as_number, beginning, number_of, read_xml, text_of
 from vdmfewshot.data.layouts import PARTS
 
 
 def is_voc(root: Path) -> bool:
     """Whether a folder has XML files that begin with an annotation."""
-    files = zip(range(5), sorted(root.rglob("*.xml")), strict=False)
-    return any(b"<annotation>" in file.read_bytes()[:500] for _, file in files)
+    return any("<annotation>" in beginning(file) for file in files_below(root, ".xml")[:5])
 
 
 def read_voc(root: Path) -> Export:
     """Pictures and things of a VOC export."""
     pictures, export, sets = Pictures(root), Export(), _image_sets(root)
-    for file in sorted(root.rglob("*.xml")):
+    for file in files_below(root, ".xml"):
         try:
             element = read_xml(file)
             picture = _picture(file, element, pictures)
@@ -34,6 +35,8 @@ def read_voc(root: Path) -> Export:
             continue
         except ValueError as error:
             export.problems.append(f"{file}: {error}")
+            continue
+        if not export.accepts(file, picture, pictures):
             continue
         folders = set(file.relative_to(root).parts[:-1])
         part = next((part for part, usual in PARTS.items() if folders & {*usual}), sets.get(file.stem, ""))
@@ -48,7 +51,7 @@ def _image_sets(root: Path) -> dict[str, str]:
     for kind in ("Main", "Segmentation"):
         for part in ("train", "val", "test"):
             file = root / "ImageSets" / kind / f"{part}.txt"
-            lines = file.read_text(encoding="utf-8-sig").splitlines() if file.is_file() else []
+            lines = read_text(file).splitlines() if file.is_file() else []
             found |= {line.split()[0]: part for line in lines if line.strip()}
     return found
 
@@ -57,11 +60,11 @@ def _picture(file: Path, element: Element, pictures: Pictures) -> Path:
     name = text_of(element, "filename")
     try:
         return pictures.find(name, file.parent)
-    except ValueError:
-        beside = [p for p in pictures.files if p.stem == file.stem]
-        if len(beside) == 1:
-            return beside[0]
-        raise
+    except ValueError as error:
+        try:
+            return pictures.find(file.stem)
+        except ValueError:
+            raise error from None
 
 
 def _size(element: Element) -> Size | None:

@@ -6,6 +6,15 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, fromstring
 
 from vdmfewshot.data.examples import DataError
+from vdmfewshot.data.files import read_text
+
+
+def beginning(path: Path) -> str:
+    """The first letters of a file, in whichever encoding; empty if it cannot be read."""
+    try:
+        return read_text(path)[:500]
+    except (OSError, ValueError):
+        return ""
 
 
 def read_xml(path: Path) -> Element:
@@ -16,7 +25,7 @@ def read_xml(path: Path) -> Element:
     """
     try:
         text = path.read_bytes()
-        if b"<!ENTITY" in text or b"<!DOCTYPE" in text:
+        if any(word in text.replace(b"\0", b"") for word in (b"<!ENTITY", b"<!DOCTYPE")):  # UTF-16, too
             raise ValueError("it declares entities")
         return fromstring(text)
     except (OSError, ValueError, ParseError) as error:

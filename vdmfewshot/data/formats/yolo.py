@@ -10,20 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from vdmfewshot.data.examples import DataError, LeftOut
-from vdmfewshot.data.formats.things import Export, Pictures, Size, Thing
+from vdmfewshot.data.files import files_below, read_text
+from vdmfewshot.data.formats.finding import Pictures
+from vdmfewshot.data.formats.things import Export, Size, Thing
 from vdmfewshot.data.layouts import PARTS
 from vdmfewshot.data.pictures import read_size
 from vdmfewshot.storage.limited_yaml import read_yaml
 
 #: files that name the classes, one a line
 NAMES = ("classes.txt", "obj.names", "predefined_classes.txt")
+#: why a line is left out
+NO_NUMBERS = "not a class (a whole number) and numbers with decimal points"
 
 
 def is_yolo(root: Path) -> bool:
     """Whether a folder has a data.yaml with names, or label files of numbers beside or below it."""
-    return bool(settings_of(root)) or any(
-        _is_label(file) for _, file in zip(range(50), root.rglob("*.txt"), strict=False)
-    )
+    return bool(settings_of(root)) or any(_is_label(file) for file in files_below(root, ".txt")[:50])
 
 
 def read_yolo(root: Path) -> Export:
@@ -47,14 +49,17 @@ def read_yolo(root: Path) -> Export:
 
 def labelled_pictures(root: Path, left_out: list[LeftOut]) -> Iterator[tuple[Path, Path, str]]:
     """Every picture with its label file and its part of the split; those without one are left out."""
-    labels = {file.with_suffix("").relative_to(root).as_posix(): file for file in sorted(root.rglob("*.txt"))}
+    labels = {file.with_suffix("").relative_to(root).as_posix(): file for file in files_below(root, ".txt")}
+    owners: dict[Path, Path] = {}
     for file in Pictures(root).files:
         name = file.relative_to(root).with_suffix("").as_posix()
         label = labels.get(_label_name(name))
         if label is None or (label.parent == file.parent and label.stat().st_size and not _is_label(label)):
             left_out.append(LeftOut(name, "a picture without a label file"))
-            continue
-        yield file, label, _part(name)
+        elif owners.setdefault(label, file) != file:
+            left_out.append(LeftOut(file.name, "two pictures have the name of one label file; keep one"))
+        else:
+            yield file, label, _part(name)
 
 
 def _label_name(name: str) -> str:
@@ -70,25 +75,30 @@ def _part(name: str) -> str:
 
 
 def _things(label: Path, names: list[str], joints: int, size: Size, export: Export) -> Iterator[Thing]:
-    for place, words in read_lines(label):
+    for place, words in read_lines(label, export.left_out):
         try:
             yield _thing(words, place, names, joints, size)
         except ValueError as error:
             export.left_out.append(LeftOut(place, str(error)))
 
 
-def read_lines(label: Path) -> Iterator[tuple[str, list[str]]]:
-    """The words of each line that is not empty, and what names it."""
-    for number, line in enumerate(label.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
+def read_lines(label: Path, left_out: list[LeftOut]) -> Iterator[tuple[str, list[str]]]:
+    """The words of each line that is not empty, and what names it; a file that is no text is left out."""
+    try:
+        lines = read_text(label).splitlines()
+    except (OSError, ValueError) as error:
+        left_out.append(LeftOut(label.name, str(error).removeprefix(f"{label}: ")))
+        return
+    for number, line in enumerate(lines, 1):
         if line.strip():
             yield f"{label.name}: line {number}", line.split()
 
 
 def _thing(words: list[str], place: str, names: list[str], joints: int, size: Size) -> Thing:
     try:
-        index, values = int(float(words[0])), [float(word) for word in words[1:]]
-    except (ValueError, OverflowError) as error:
-        raise ValueError("not a class and numbers") from error
+        index, values = class_of(words[0]), [float(word) for word in words[1:]]
+    except ValueError as error:
+        raise ValueError(NO_NUMBERS) from error
     values = values[:4] if joints and len(values) in (4 + 2 * joints, 4 + 3 * joints) else values
     if not index >= 0 or (names and index >= len(names)):
         raise ValueError(f"class {index} is not among the {len(names)} classes")
@@ -102,6 +112,17 @@ def _thing(words: list[str], place: str, names: list[str], joints: int, size: Si
     if len(values) < 6 or len(values) % 2:
         raise ValueError("a line must have a class and 4 numbers (a box), or 6 and more in pairs (a polygon)")
     return Thing(label, place, outline=[[v * (height if i % 2 else width) for i, v in enumerate(values)]])
+
+
+def class_of(word: str) -> int:
+    """Number of a class; exporters write 3 and 3.0.
+
+    Raises:
+        ValueError: if it is no whole number.
+    """
+    if not float(word).is_integer():
+        raise ValueError("no whole number")
+    return int(float(word))
 
 
 def settings_of(root: Path) -> Mapping[str, Any]:
@@ -124,8 +145,8 @@ def class_names(root: Path, settings: Mapping[str, Any]) -> list[str]:
         return [str(names.get(i, names.get(str(i), i))) for i in range(size)]
     if names:
         return [str(name) for name in names]
-    found = next((file for name in NAMES for file in sorted(root.rglob(name))), None)
-    lines = found.read_text(encoding="utf-8-sig").splitlines() if found else []
+    found = next((file for name in NAMES for file in files_below(root, name) if file.name == name), None)
+    lines = read_text(found).splitlines() if found else []
     return [line.strip() for line in lines if line.strip()]
 
 
@@ -147,7 +168,7 @@ def joint_labels(settings: Mapping[str, Any], count: int) -> list[str]:
 def _is_label(file: Path) -> bool:
     """Whether the first line is a whole number and at least four numbers."""
     try:
-        words = file.read_text(encoding="utf-8-sig")[:2000].strip().splitlines()[:1]
+        words = read_text(file)[:2000].strip().splitlines()[:1]
         numbers = [float(word) for word in words[0].split()] if words else []
     except (OSError, ValueError):
         return False
