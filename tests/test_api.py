@@ -115,6 +115,26 @@ def test_bad_pictures_are_listed_together_before_weights_are_read(pairs: Pairs) 
     assert "pair 1: input: values must be" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"pairs": None}, "pairs must be a list of .input, target."),
+        ({"pairs": "my_task"}, "a folder is PairsDataModule"),
+        ({"target": "masks"}, "target must be one of image, mask, labels, got 'masks'"),
+        ({"shots": 1.5}, "shots must be a whole number of at least 1, got 1.5"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+        ({"hight": 64}, "pairs take no 'hight', but .*height"),
+        ({"trainer": {"fast_dev_run": -1}}, "the Trainer refuses its arguments"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments_are_refused_before_weights_are_read(
+    pairs: Pairs, given: dict[str, Any], expected: str, tmp_path: Path
+) -> None:
+    with pytest.raises((ValueError, TypeError), match=expected):
+        vdm.adapt(**{"pairs": pairs, "target": "mask", "folder": tmp_path, **given})
+
+
 def test_an_unknown_model_lists_what_there_is(pairs: Pairs) -> None:
     with pytest.raises(ValueError, match=r"model must be one of .*embedded, .*got 'embeded'"):
         vdm.adapt(pairs, "mask", "embeded")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.loggers import CSVLogger
 
 from vdmfewshot import backbones
@@ -74,8 +75,10 @@ def adapt(
 
     Raises:
         ValueError: naming every pair that breaks a rule, before weights are read.
-        TypeError: for arguments of pairs beside a data module.
+        TypeError: for arguments that there are not, or of pairs beside a data module.
     """
+    _check_count("shots", shots)
+    _check_count("steps", steps)
     if isinstance(pairs, FewShotDataModule):
         if target != "image" or shots is not None or data:
             raise TypeError("a data module has its own target, shots and further arguments: give them to it")
@@ -238,7 +241,16 @@ def make_trainer(
         **more,
         "callbacks": [*default_callbacks(without), *more.get("callbacks", ())],
     }
-    return FewShotTrainer(**settings, accelerator=accelerator, default_root_dir=folder)
+    try:
+        return FewShotTrainer(**settings, accelerator=accelerator, default_root_dir=folder)
+    except MisconfigurationException as error:
+        raise ValueError(f"the Trainer refuses its arguments: {error} ({accelerator=}; 'cpu' is everywhere)") from error
+
+
+def _check_count(name: str, value: Any) -> None:
+    """Whole and positive, if given."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
 
 
 def _stored_sampling(manifest: Manifest, place: Path) -> SamplingArgs:

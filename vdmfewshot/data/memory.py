@@ -94,6 +94,9 @@ def as_rows(pairs: Iterable[Any]) -> list[tuple[AnyPicture, AnyPicture]]:
     Raises:
         ValueError: naming the first item that is neither.
     """
+    if isinstance(pairs, str | Path) or not isinstance(pairs, Iterable):
+        got = f"{type(pairs).__name__} {pairs!r}"
+        raise ValueError(f"pairs must be a list of (input, target), got {got}; a folder is PairsDataModule(folder)")
     rows = []
     for number, item in enumerate(pairs):
         row = tuple(item.values()) if isinstance(item, Mapping) else item

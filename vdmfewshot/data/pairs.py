@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from vdmfewshot.codecs.base import Codec
 from vdmfewshot.codecs.image import ImageCodec
@@ -88,6 +89,8 @@ class PairsDataModule(FolderDataModule):
         **kwargs: Any,
     ) -> None:
         super().__init__(root, val_fraction, background, pattern, exif, **kwargs)
+        if target not in get_args(TargetName):
+            raise ValueError(f"target must be one of {', '.join(get_args(TargetName))}, got {target!r}")
         self.table = None if classes is None else make_table(classes)
         if num_classes is not None and (target != "labels" or not 2 <= num_classes <= self.most_classes):
             rule = f"must be 2 to {self.most_classes}"
@@ -122,7 +125,9 @@ class PairsDataModule(FolderDataModule):
 
         Raises:
             ValueError: if an item is not a pair. What is wrong with pictures is said by ``setup``, all at once.
+            TypeError: for an argument that there is not, with those that there are.
         """
+        _check_names(cls, kwargs)
         data = cls("pairs", target, **kwargs)
         data._held = as_rows(pairs), list(queries)
         return data
@@ -250,3 +255,11 @@ class PairsDataModule(FolderDataModule):
             raise ValueError(
                 f"num_classes is {num_classes}, but {table.source} names {count}: {', '.join(table.names)}"
             )
+
+
+def _check_names(kind: type, given: Mapping[str, Any]) -> None:
+    """Arguments are passed on from class to class; the last one would only name itself."""
+    known = {name for base in kind.__mro__ if base is not object for name in signature(base).parameters}
+    known -= {"root", "target", "args", "kwargs"}
+    if unknown := sorted(given.keys() - known):
+        raise TypeError(f"pairs take no {unknown[0]!r}, but {', '.join(sorted(known))}")
