@@ -41,7 +41,7 @@ TARGETS = {
     "metrics/pose": ["tests/metrics/test_pose.py", "tests/metrics/test_all.py"],
     "metrics/arc": ["tests/metrics/test_arc.py", "tests/metrics/test_all.py"],
     "training/checkpoint": ["tests/training/test_checkpoint.py"],
-    "lora/adapters": ["tests/lora/test_adapters.py"],
+    "lora/adapters": ["tests/lora/test_adapters.py", "tests/lora/test_merging.py"],
     "lora/stacking": ["tests/lora/test_stacking.py"],
 }
 SWAPS: dict[type, type] = {
@@ -154,8 +154,9 @@ def run_tests(copy: Path, tests: list[str]) -> NoReturn:
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
+    preloaded = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
     try:
-        os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *tests])))
+        os._exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *preloaded, *tests])))
     finally:
         os._exit(99)
 

@@ -51,3 +51,13 @@ def make_trainer(folder: Path, max_steps: int, **kwargs: Any) -> FewShotTrainer:
 
 def adapter_weights(module: FewShotModule) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in module.named_parameters() if p.requires_grad}
+
+
+def everything(module: FewShotModule) -> dict[str, torch.Tensor]:
+    """Copies of all tensors of a backbone."""
+    return {k: v.clone() for k, v in module.backbone.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Whether two sets of tensors are the same, bit for bit."""
+    return a.keys() == b.keys() and all(torch.equal(a[k].view(torch.uint8), b[k].view(torch.uint8)) for k in a)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 from diffusers import CogVideoXDDIMScheduler, FlowMatchEulerDiscreteScheduler
@@ -47,7 +49,28 @@ def test_a_shift_spends_more_of_the_training_where_noise_is_high() -> None:
     assert (t >= 800).float().mean().item() == pytest.approx(0.5, abs=0.01)
 
 
-@pytest.mark.parametrize("shift", [1.0, 3.0, 5.0])
+@pytest.mark.parametrize("shift", [1.0, 2.0, 4.0, 1000.0])
+def test_rounding_never_leaves_the_schedule(shift: float) -> None:
+    u = torch.tensor([0.0, 1 - 2**-24])
+    assert VPrediction(SCHEDULER.alphas_cumprod, shift).timestep(u).tolist() == [0, 999]
+    assert VPrediction(SCHEDULER.alphas_cumprod[:7], shift).timestep(u).tolist() == [0, 6]
+    below = FlowMatching(shift).timestep(u)
+    assert below[0] == 0
+    assert 999 < below[1] < 1000
+
+
+@pytest.mark.parametrize("objective", [OBJECTIVE, FlowMatching(), LogitNormalFlow()])
+def test_an_objective_does_not_change_in_the_middle_of_a_run(objective: FlowMatching) -> None:
+    with pytest.raises(FrozenInstanceError):
+        objective.shift = 2.0  # type: ignore[misc]
+
+
+def test_flows_are_not_shifted_unless_told_so() -> None:
+    u = torch.linspace(0, 1, 101)[:-1]
+    torch.testing.assert_close(FlowMatching().timestep(u), 1000 * u)
+
+
+@pytest.mark.parametrize("shift", [1.0, 2.0, 3.0, 5.0])
 def test_flow_matching_equals_the_stock_scheduler(shift: float) -> None:
     scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
     objective = FlowMatching(shift)

@@ -35,6 +35,11 @@ def test_non_finite_values_do_not_reach_decoders() -> None:
     assert to_image(frame).ravel().tolist() == [0, 255, 0]
 
 
+def test_what_exceeds_the_range_is_clipped() -> None:
+    frame = torch.tensor([-1.5, -1, 0, 1, 1.5, 0.2]).view(3, 1, 2)
+    assert to_image(frame).transpose(2, 0, 1).ravel().tolist() == pytest.approx([0, 0, 127.5, 255, 255, 153])
+
+
 @pytest.mark.parametrize("image", [IMAGE.astype(np.float32), IMAGE[..., 0], IMAGE[..., :2]])
 def test_pairs_hold_uint8_rgb(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"must be \(h, w, 3\) uint8 RGB"):
@@ -55,6 +60,13 @@ def test_a_batch_keeps_order_and_moves_as_one() -> None:
     assert torch.equal(moving.first_frame, moving.frames[:, 0])
     assert batch.digests[0] == batch.digests[1], "equal frames, equal digest"
     assert len(batch) == 2
+
+
+def test_what_is_not_said_of_a_clip_is_that_it_is_a_query_of_the_only_task() -> None:
+    batch = collate([Clip(clip().frames, clip().pair)])
+    assert (batch.ordinals, batch.tasks, batch.views) == ((-1,), ("",), 1)
+    bare = ClipBatch(batch.frames, batch.pairs, batch.ordinals, batch.digests)
+    assert (bare.tasks, bare.views) == (("",), 1)
 
 
 def test_a_batch_is_taken_apart_by_task() -> None:
@@ -88,10 +100,14 @@ def test_batches_are_checked_and_immutable() -> None:
         collate([clip(frames=2), clip(frames=3)])
     with pytest.raises(ValueError, match=r"floating point \(B, F, 3, H, W\)"):
         ClipBatch(torch.zeros(1, 2, 3, 8), (clip().pair,), (0,), ("x",))
+    for wrong in (torch.zeros(1, 2, 4, 8, 8), torch.zeros(1, 2, 3, 8, 8, dtype=torch.uint8)):
+        with pytest.raises(ValueError, match=r"floating point \(B, F, 3, H, W\)"):
+            ClipBatch(wrong, (clip().pair,), (0,), ("x",))
     with pytest.raises(ValueError, match="same length"):
         ClipBatch(torch.zeros(1, 2, 3, 8, 8), (), (0,), ("x",))
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        collate([clip()]).frames = torch.zeros(1)  # type: ignore[misc]
+    for value in (clip(), clip().pair, collate([clip()])):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, dataclasses.fields(value)[0].name, torch.zeros(1))
 
 
 def test_batches_move_to_a_device() -> None:

@@ -33,6 +33,21 @@ def test_the_middle_of_the_others_is_where_their_formula_says(name: str, middle:
     assert (means.diff() > 0).all()
 
 
+@pytest.mark.parametrize(("name", "power"), [("convex", 1.0), ("quadratic", 2.0), ("square_root", 0.5)])
+def test_frames_in_between_are_mixtures_by_a_power_of_progress(name: str, power: float) -> None:
+    x, y = torch.rand(2, 3, 4, 6, generator=torch.Generator().manual_seed(0))
+    clip = transition(x, y, 6, name)  # type: ignore[arg-type]
+    for f in range(6):
+        alpha = (f / 5) ** power
+        torch.testing.assert_close(clip[f], x * (1 - alpha) + y * alpha)
+
+
+@pytest.mark.parametrize("num_frames", [2, 3, 4, 5, 8, 13])
+def test_discrete_shows_the_input_in_the_first_half_of_the_frames(num_frames: int) -> None:
+    shown = transition(X, Y, num_frames)[:, 0, 0, 0].tolist()
+    assert shown == [0] * (num_frames // 2) + [1] * (num_frames - num_frames // 2)
+
+
 def test_immediate_shows_nothing_but_the_target_after_the_input() -> None:
     assert transition(X, Y, 5, "immediate")[:, 0, 0, 0].tolist() == [0, 1, 1, 1, 1]
 
@@ -41,6 +56,13 @@ def test_tiles_change_as_wholes() -> None:
     clip = transition(X, Y, 9, "tiles")
     blocks = clip.unfold(2, 2, 2).unfold(3, 3, 3).flatten(4)
     assert torch.equal(blocks.amin(-1), blocks.amax(-1)), "every pixel of a 2x3 tile is on the same side"
+
+
+def test_tiles_change_in_the_same_order_in_every_release() -> None:
+    """An adapter goes on with the clips that it was trained on; 17 frames change one tile each."""
+    clip = transition(torch.zeros(3, 4, 4), torch.ones(3, 4, 4), 17, "tiles")[:, 0].flatten(1)
+    assert clip.sum(dim=1).tolist() == list(range(17))
+    assert clip.diff(dim=0).argmax(dim=1).tolist() == [12, 10, 9, 6, 11, 8, 13, 5, 2, 14, 15, 0, 4, 3, 7, 1]
 
 
 def test_rules_are_named() -> None:

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import itertools
 import os
 import signal
@@ -14,7 +15,7 @@ from torch.utils.data import DataLoader
 from tests.data.folders import make_pairs
 from vdmfewshot.clips.clip import collate
 from vdmfewshot.data.pairs import PairsDataModule
-from vdmfewshot.data.stream import ClipStream, OrderedShard, QueryClips, shuffled
+from vdmfewshot.data.stream import ClipStream, OrderedShard, QueryClips, StreamLoader, shuffled
 
 
 def pairs_module(root, **kwargs):
@@ -55,6 +56,27 @@ def test_one_rank_alone_sees_every_sample(root):
     data = ready(root)
     alone = ClipStream(data.support, data.variants, data.augment, data._builder, data.seed, batch_size=2)
     assert [clip.ordinal for clip in itertools.islice(alone, 6)] == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("first", "count", "shown"), [(0, 1, 1), (0, 5, 5), (6, 4, 4), (5, 7, 6), (3, 1000, 6), (17, 0, 0), (12, 6, 6)]
+)
+def test_clips_of_a_part_of_the_run_are_drawn_once_each(root, first, count, shown):
+    """Six pairs: a part within an epoch shows as many clips as samples, a longer one each of the six."""
+    data = ready(root)
+    found = [clip.digest for clip in stream(data).distinct(first, count)]
+    wanted = {stream(data).clip(n).digest for n in range(first, first + min(count, 50))}
+    assert set(found) == wanted
+    assert len(found) == shown
+
+
+def test_how_clips_are_drawn_cannot_change_in_the_middle_of_a_run(root):
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        ready(root)._builder.num_frames = 9
+
+
+def test_a_loader_draws_in_this_process_unless_told_otherwise(root):
+    assert StreamLoader(stream(ready(root)), lambda: 0).num_workers == 0
 
 
 def test_finished_clips_are_kept_up_to_the_limit(root, monkeypatch):

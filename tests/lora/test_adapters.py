@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -214,6 +215,35 @@ def test_a_missing_adapter_is_an_error_before_weights(tiny: Path, pairs_root: Pa
 def test_targets_that_match_nothing_are_refused_with_what_there_is(tiny: Path) -> None:
     with pytest.raises(ValueError, match=r"lora.targets must match.*to_q"):
         adapters.inject(frozen(tiny).denoiser, LoraArgs(targets=["to_nothing"]), "", seed=0)
+
+
+def test_an_adapter_of_the_usual_size_is_not_scaled() -> None:
+    assert LoraArgs().alpha / LoraArgs().rank == 1
+
+
+def test_sizes_and_origin_of_an_adapter_cannot_be_changed() -> None:
+    for value in (LoraArgs(), adapters.Manifest({}, {}, {}, "")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, dataclasses.fields(value)[0].name, 1)
+
+
+def test_the_smallest_sizes_are_sizes() -> None:
+    smallest = LoraArgs(rank=1, alpha=0.5, dropout=0.999)
+    assert (smallest.rank, smallest.alpha, smallest.dropout) == (1, 0.5, 0.999)
+
+
+def test_the_adapter_alone_learns_and_has_full_precision(tiny: Path) -> None:
+    model = frozen(tiny).denoiser.to(torch.bfloat16)
+    adapters.inject(model, LoraArgs(rank=2, targets=["to_q"]), "", seed=0)
+    kinds = {("lora_" in name, p.requires_grad, p.dtype) for name, p in model.named_parameters()}
+    assert kinds == {(True, True, torch.float32), (False, False, torch.bfloat16)}
+
+
+def test_a_backbone_takes_one_adapter(tiny: Path) -> None:
+    model = frozen(tiny).denoiser
+    adapters.inject(model, LoraArgs(rank=2, targets=["to_q"]), "", seed=0)
+    with pytest.raises(ValueError, match="carries an adapter of another run"):
+        adapters.inject(model, LoraArgs(rank=2, targets=["to_q"]), "", seed=0)
 
 
 @pytest.mark.parametrize("wrong", [{"rank": 0}, {"alpha": 0}, {"alpha": -1}, {"dropout": 1}, {"dropout": -0.1}])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from vdmfewshot.lora.stacking import Stack, StackedDropout
+from vdmfewshot.lora.stacking import Routing, Stack, StackedDropout
 
 
 def lora_model(seed: int, d_in: int, d_out: int, rank: int, alpha: float) -> nn.Module:
@@ -78,6 +78,61 @@ def test_a_batch_that_was_not_announced_is_refused() -> None:
     stack.route([0, 0, 1, 1])
     with pytest.raises(ValueError, match="told of 4 samples and got 6"):
         stack_model(torch.zeros(6, 1, 2))
+
+
+def test_a_batch_is_refused_before_any_was_announced() -> None:
+    model = lora_model(0, 2, 2, 1, 1.0)
+    Stack(model, 2)
+    for samples in (1, 2):
+        with pytest.raises(ValueError, match=f"told of 0 samples and got {samples}"):
+            model(torch.zeros(samples, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("tasks", "groups"),
+    [([0, 0, 1, 1], (0, 1)), ([0, 1, 2], (0, 1, 2)), ([2, 2], (2,)), ([0, 0, 1], (0, 0, 1)), ([1, 0, 1], (1, 0, 1))],
+)
+def test_neighbours_of_one_task_are_one_group_where_all_groups_are_equal(
+    tasks: list[int], groups: tuple[int, ...]
+) -> None:
+    routing = Routing(3)
+    routing.route(tasks)
+    assert (routing.groups, routing.samples) == (groups, len(tasks))
+    stacked = torch.arange(3.0)
+    assert routing.weights(stacked, len(tasks)).tolist() == list(groups)
+    assert (routing.weights(stacked, len(tasks)) is stacked) == (groups == (0, 1, 2)), "nothing is copied without need"
+
+
+def test_what_happens_to_some_tasks_can_be_undone() -> None:
+    stack = Stack(lora_model(0, 4, 3, 2, 1.0), 3)
+    for p in stack.parameters:
+        p.grad = torch.ones_like(p)
+    before = [p.detach().clone() for p in stack.parameters]
+    kept = stack.copy([0, 2])
+    stack.clear_gradients([1])
+    for p in stack.parameters:
+        assert p.grad is not None
+        assert p.grad.flatten(1).sum(dim=1).tolist() == [p[0].numel(), 0, p[0].numel()]
+        p.data += 1
+    stack.restore([0, 2], kept)
+    for p, old in zip(stack.parameters, before, strict=True):
+        assert torch.equal(p[[0, 2]], old[[0, 2]])
+        assert torch.equal(p[1], old[1] + 1)
+
+
+def test_what_fails_within_a_task_changes_no_task() -> None:
+    model = lora_model(0, 4, 3, 2, 1.0)
+    stack = Stack(model, 2)
+    before = [p.detach().clone() for p in stack.parameters]
+
+    def failing() -> None:
+        for p in model.parameters():
+            p.data += 1
+        raise KeyError
+
+    with pytest.raises(KeyError), stack.alone(1):
+        failing()
+    assert all(torch.equal(p, old) for p, old in zip(stack.parameters, before, strict=True))
 
 
 def test_layers_that_are_not_linear_are_refused() -> None:

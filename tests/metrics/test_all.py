@@ -85,6 +85,17 @@ def test_nothing_predicted_scores_zero(name):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_the_direction_of_a_metric_tells_the_truth_from_nothing(name):
+    make, sample = CASES[name]
+    truth, attempts = sample(np.random.default_rng(0), 0)
+    right, wrong = (
+        score(make(), [make().measure(answers, truth)])[make().main]
+        for answers in ([type(attempts[0])(truth.target, 0.9)], [])
+    )
+    assert (right > wrong) == make().higher_is_better
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_truth_predicted_scores_best(name):
     make, sample = CASES[name]
     rng = np.random.default_rng(0)

@@ -6,7 +6,7 @@ import pytest
 from tests.metrics.samples import grids, pair, score
 from vdmfewshot.codecs.base import Decoded
 from vdmfewshot.metrics import ArcMetric
-from vdmfewshot.metrics.arc import as_grid, vote
+from vdmfewshot.metrics.arc import as_grid, task_number, vote
 
 TRUTH = np.array([[1, 2, 3], [4, 5, 6]])
 
@@ -107,6 +107,12 @@ def test_tasks_against_the_official_rules(seed):
     assert 0 < scores["task_pass@2"] < scores["task_fraction@2"] < 1
 
 
+def test_names_of_tasks_become_numbers_that_survive_a_tensor():
+    numbers = [task_number(f"task {i}") for i in range(200)]
+    assert len(set(numbers)) == 200
+    assert all(number == int(number) < 2**48 for number in numbers), "far below 2^53, up to which float64 is exact"
+
+
 def test_intervals_of_tasks_use_the_number_of_tasks():
     metric = ArcMetric()
     row = measured(TRUTH)
@@ -117,7 +123,7 @@ def test_intervals_of_tasks_use_the_number_of_tasks():
 
 
 def test_headline_follows_the_allowed_attempts():
-    assert ArcMetric(3).main == "pass@3"
+    assert (ArcMetric(1).main, ArcMetric().main, ArcMetric(3).main) == ("pass@1", "pass@2", "pass@3")
     with pytest.raises(ValueError, match="max_attempts"):
         ArcMetric(0)
     with pytest.raises(ValueError, match="q-1: target must be a rectangular grid"):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from vdmfewshot.metrics import intervals
 from vdmfewshot.metrics.base import Interval
@@ -14,7 +15,14 @@ from vdmfewshot.metrics.intervals import bootstrap, effective_number, student, s
 @pytest.mark.parametrize(
     ("successes", "n", "low", "high"),
     # the published values of the evaluation literature, in percent
-    [(0, 20, 0.0, 16.1), (3, 10, 10.8, 60.3), (218, 400, 49.6, 59.3), (67, 400, 13.4, 20.7)],
+    [
+        (0, 20, 0.0, 16.1),
+        (1, 10, 1.8, 40.4),
+        (9, 10, 59.6, 98.2),
+        (3, 10, 10.8, 60.3),
+        (218, 400, 49.6, 59.3),
+        (67, 400, 13.4, 20.7),
+    ],
 )
 def test_wilson_known_values(successes, n, low, high):
     interval = wilson(successes, n)
@@ -32,8 +40,8 @@ def test_wilson_solves_its_own_equation():
 
 
 def test_wilson_ends():
-    assert wilson(0, 5).low == 0.0
-    assert wilson(5, 5).high == 1.0
+    for n in range(1, 60):
+        assert (wilson(0, n).low, wilson(n, n).high) == (0.0, 1.0), "exactly, whatever the rounding"
     assert wilson(0, 0) == Interval(0.0, 1.0)
     with pytest.raises(ValueError, match="got 6 of n = 5"):
         wilson(6, 5)
@@ -98,7 +106,7 @@ def test_quantiles_of_students_t(degrees):
     grid = np.linspace(-t, t, 400_001)
     log_density = math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2) - math.log(degrees * math.pi) / 2
     density = np.exp(log_density - (degrees + 1) / 2 * np.log1p(grid**2 / degrees))
-    assert np.trapezoid(density, grid) == pytest.approx(0.95, abs=1e-6)
+    assert torch.trapezoid(*map(torch.from_numpy, (density, grid))).item() == pytest.approx(0.95, abs=1e-6)
 
 
 def test_student_of_a_mean_is_the_textbook_formula():
@@ -108,22 +116,37 @@ def test_student_of_a_mean_is_the_textbook_formula():
     assert (interval.low, interval.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=1e-5)
 
 
-def test_student_of_equal_values_knows_nothing():
-    rows = np.column_stack([np.full(9, 0.1), np.ones(9)])
+@pytest.mark.parametrize("value", [0.1, 1e6 + 0.1, 1e9 / 3])
+def test_student_of_equal_values_knows_nothing(value):
+    rows = np.column_stack([np.full(9, value), np.ones(9)])
     assert math.isnan(student(rows, lambda sums: sums[..., 0] / sums[..., 1]).low)
 
 
 def test_bootstrap_is_seeded():
     rows = np.random.default_rng(0).uniform(1, 2, (9, 2))
-    assert bootstrap(rows, ratio, resamples=100) == bootstrap(rows, ratio, resamples=100)
+    assert bootstrap(rows, ratio, resamples=100) == bootstrap(rows, ratio, resamples=100, seed=0)
     assert bootstrap(rows, ratio, resamples=100) != bootstrap(rows, ratio, resamples=100, seed=1)
+
+
+@pytest.mark.parametrize("resamples", [1, 499, 1200])
+def test_as_many_resamplings_are_drawn_as_asked_for_a_few_at_a_time(resamples):
+    rows, drawn = np.random.default_rng(0).uniform(1, 2, (9, 2)), []
+
+    def counted(sums):
+        drawn.append(len(np.atleast_2d(sums)))
+        return ratio(sums)
+
+    bootstrap(rows, counted, resamples=resamples)
+    assert sum(drawn[1:]) == resamples, "the first call is for the score itself"
+    assert max(drawn) <= 500
 
 
 def test_undefined_scores_are_left_out():
     rng = np.random.default_rng(0)
     low, high = (getattr(widened(np.array([math.nan, 0.5, 0.5]), 10**9, 0.5, rng), end) for end in ("low", "high"))
     assert (low, high) == pytest.approx((0.5, 0.5), abs=1e-6)
-    assert math.isnan(widened(np.array([math.nan]), 9, math.nan, rng).low)
+    for values, whole in ((math.nan, math.nan), (math.nan, 0.5), (0.5, math.nan)):
+        assert math.isnan(widened(np.array([values]), 9, whole, rng).low)
 
 
 def test_one_value_is_enough_to_widen():

@@ -119,6 +119,44 @@ def test_pck_by_hand():
     assert boxed["correct"] == [2, 3, 3]
 
 
+def test_a_joint_exactly_at_the_limit_is_correct():
+    metric = PoseMetric(num_joints=2, sigmas=(0.1, 0.1))
+    target = np.array([[0, 0, 2], [100, 0, 2]], dtype=float)
+    row = metric.measure([Decoded(target + np.array([[0, 5, 0], [0, 20, 0]]), 1.0)], pair("a", target))
+    assert row["correct"] == [1, 1, 2]
+
+
+def test_without_an_area_that_of_the_box_is_the_scale():
+    metric = PoseMetric(num_joints=2, sigmas=(0.1, 0.1))
+    target = np.array([[0, 0, 2], [20, 10, 2]], dtype=float)
+    attempts = [Decoded(target + np.array([[3, 4, 0], [0, 0, 0]]), 1.0)]
+    for meta, area in (({}, 200), ({"bbox": (1, 2, 30, 40)}, 1200), ({"bbox": (1, 2, 30, 40), "area": 500}, 500)):
+        row = metric.measure(attempts, pair("a", target, **meta))
+        assert row["area"] == area
+        assert row["oks"] == pytest.approx((math.exp(-25 / (2 * area * 0.2**2)) + 1) / 2)
+    assert (row["side"], row["offset"], row["image"]) == (40, [0, 0], None)
+
+
+def test_a_box_is_at_least_a_pixel_wide():
+    metric = PoseMetric(num_joints=2, sigmas=(0.1, 0.1))
+    for target in ([[5, 5, 2], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]):
+        row = metric.measure([], pair("a", np.array(target, dtype=float)))
+        assert (row["side"], row["area"], row["oks"]) == (1, 1, 0)
+
+
+def test_records_say_what_became_of_an_attempt():
+    target = np.array([[0, 0, 2], [20, 10, 2]], dtype=float)
+
+    def told(attempts):
+        row = PoseMetric(2, (0.1, 0.1)).measure(attempts, pair("a", target))
+        return row["missing"], row["failure"], row["score"]
+
+    assert told([]) == (True, "no prediction", None)
+    assert told([Decoded(target * [1, 1, 0], 0.5)]) == (False, "no joint found", None)
+    assert told([Decoded(target * [1, 1, 0.4], 0.5)]) == (False, None, 0.5)
+    assert told([Decoded(target, 3.0)]) == (False, None, 1.0)
+
+
 def test_oks_by_hand():
     metric = PoseMetric(num_joints=2, sigmas=(0.1, 0.2))
     target = np.array([[0, 0, 2], [10, 0, 2]], dtype=float)
@@ -165,6 +203,14 @@ def test_malformed_prediction_counts_as_lost(label):
 def test_illegal_arguments_and_truth():
     with pytest.raises(ValueError, match="got 17 for num_joints = 5"):
         PoseMetric(num_joints=5)
+    with pytest.raises(ValueError, match="got 0 for num_joints = 0"):
+        PoseMetric(0, ())
+    assert PoseMetric(1, (0.1,)).num_joints == 1
+    for visibility in (1, 2):
+        lost = np.full((17, 3), [math.nan, 3, visibility])
+        with pytest.raises(ValueError, match=r"p-2: target must be .* with finite joints"):
+            PoseMetric().measure([], pair("p-2", lost))
+    assert PoseMetric().measure([], pair("p-3", np.full((17, 3), [math.nan, 3, 0])))["keypoints_true"] == [0.0] * 51
     with pytest.raises(ValueError, match=r"p-1: target must be \(17, 3\)"):
         PoseMetric().measure([], pair("p-1", np.zeros((5, 3))))
 

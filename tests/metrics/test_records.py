@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -10,6 +11,7 @@ import pytest
 from tests.metrics.samples import CASES, records
 from vdmfewshot.metrics.records import (
     RecordWriter,
+    Score,
     complete,
     merge,
     publish,
@@ -51,6 +53,12 @@ def test_lost_records_count_as_failures(name):
     assert set(recompute(kept, metric, expected)) == set(lost)
 
 
+def test_a_record_without_any_attempt_is_no_usable_prediction():
+    rows, metric = records("mask", 4), CASES["mask"][0]()
+    rows = [{**row, "attempts": attempts} for row, attempts in zip(rows, (0, 1, 2, 5), strict=True)]
+    assert summarize(rows, metric, manifest("mask", 4))[metric.main].coverage == "3/4"
+
+
 def test_records_of_another_data_set_are_refused():
     with pytest.raises(ValueError, match=r"1 records are not in the manifest \(z"):
         complete([{"key": "z"}], [{"key": "a"}])
@@ -72,18 +80,22 @@ def test_writer_drops_a_key_seen_before(tmp_path):
     with RecordWriter(tmp_path) as writer:
         assert writer.append({"key": "a", "value": 1})
         assert not writer.append({"key": "a", "value": 2})
+    assert [file.name for file in tmp_path.iterdir()] == ["records.rank0.jsonl"]
     assert read_records(tmp_path) == [{"key": "a", "value": 1}]
     assert merge([[{"key": "b"}], [{"key": "a"}]]) == [{"key": "a"}, {"key": "b"}]
 
 
 def test_killed_evaluation_keeps_its_records(tmp_path):
-    with RecordWriter(tmp_path) as writer:
+    with RecordWriter(tmp_path / "made" / "with its parents") as writer:
         for i in range(5):
             writer.append({"key": f"k{i}"})
-    shard = next(tmp_path.iterdir())
+    shard = next(tmp_path.rglob("*.jsonl"))
     shard.write_bytes(shard.read_bytes()[:-4])
     with pytest.warns(UserWarning, match="cut short"):
-        assert len(read_records(tmp_path)) == 4
+        assert len(read_records(shard.parent)) == 4
+    shard.write_text(shard.read_text().replace('"k1"', '"k1'))
+    with pytest.raises(ValueError, match=r"records.rank0.jsonl, line 2: not a JSON record"):
+        read_records(shard.parent)
 
 
 def test_damaged_records_are_an_error_that_names_the_line(tmp_path):
@@ -91,9 +103,18 @@ def test_damaged_records_are_an_error_that_names_the_line(tmp_path):
     file.write_text(file.read_text().replace('"a"', '"a'))
     with pytest.raises(ValueError, match=r"records.jsonl, line 1"):
         read_records(tmp_path)
+    publish(tmp_path, [{"key": "a"}, {"key": "b"}])
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(ValueError, match=r"records.jsonl, line 2"):  # published as a whole: nothing may be missing
+        read_records(tmp_path)
     file.unlink()
     with pytest.raises(FileNotFoundError, match="nothing was evaluated here"):
         read_records(tmp_path)
+
+
+def test_a_score_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Score(0.5, 0.4, 0.6, 3, 3).score = 1.0
 
 
 def test_json_is_strict():

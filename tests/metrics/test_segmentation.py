@@ -49,6 +49,31 @@ def test_multiclass_agrees_with_torchmetrics():
     assert scores["dice"] == pytest.approx(float(f1), abs=1e-6)
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_scores_of_an_image_against_sets_of_pixels(classes):
+    """Small images, so that classes of one pixel and classes that only one side has occur."""
+    metric, rng = SegmentationMetric(classes), np.random.default_rng(0)
+    rows, ious, unions = [], [], []
+    for i in range(200):
+        truth, predicted = rng.integers(0, classes, (2, 2, 3))
+        truth[0, 0] = 255
+        row = metric.measure([Decoded(predicted, 1.0)], pair(f"s{i}", truth))
+        sets = [[{*np.flatnonzero((m == k) & (truth != 255))} for m in (predicted, truth)] for k in range(classes)]
+        counted = sets[1:] if classes == 2 else sets
+        shares = [len(p & t) / len(p | t) for p, t in counted if p | t]
+        ious.append(np.mean(shares) if shares else 1.0)
+        unions.append([len(p | t) for p, t in sets])
+        assert row["iou"] == pytest.approx(ious[-1])
+        rows.append(row)
+    scores, sizes = score(metric, rows), metric.sizes(np.array([metric.statistics(row) for row in rows]))
+    assert scores["iou_image"] == pytest.approx(np.mean(ious))
+    assert scores["boundary_f"] == pytest.approx(np.mean([row["boundary_f"] for row in rows]))
+    for k in range(classes):
+        assert sizes[f"iou_class_{k}"].tolist() == [union[k] for union in unions]
+    whole = [union[1] if classes == 2 else sum(union) for union in unions]
+    assert sizes["iou_dataset"].tolist() == sizes["dice"].tolist() == sizes["fb_iou"].tolist() == whole
+
+
 def test_image_iou_is_a_mean_of_images_and_dataset_iou_is_not():
     metric = SegmentationMetric()
     small, large = np.zeros((10, 10), bool), np.ones((10, 10), bool)
@@ -87,7 +112,8 @@ def test_ignored_pixels_count_neither_way():
         assert sum(row["truth"]) == 4
 
 
-@pytest.mark.parametrize("label", [np.zeros((3, 4), bool), np.zeros((5, 5)), "mask", None, np.full((5, 5), -1)])
+@pytest.mark.parametrize("label", [np.zeros((3, 4), bool), np.zeros((5, 5)), "mask", None, np.full((5, 5), -1),
+                                   np.full((5, 5), 256), np.zeros((0, 5), int), np.zeros((5, 5, 1), int)])  # fmt: skip
 def test_malformed_prediction_is_a_failure(label):
     metric = SegmentationMetric()
     row = metric.measure([Decoded(label, 1.0)], pair("a", np.eye(5, dtype=bool)))
@@ -104,6 +130,8 @@ def test_missing_is_no_better_than_the_worst_prediction():
     worst = metric.measure([Decoded(~truth, 1.0)], pair("b", truth))
     missing = metric.measure([], pair("b", truth))
     assert score(metric, [good, missing])["iou_dataset"] <= score(metric, [good, worst])["iou_dataset"]
+    counts = ("intersection", "predicted", "truth")
+    assert [missing[name] for name in counts] == [worst[name] for name in counts], "that of two classes is the worst"
 
 
 def test_illegal_truth_is_refused_by_name():
@@ -120,6 +148,31 @@ def test_arguments_are_checked():
     for wrong in (0, 1):
         with pytest.raises(ValueError, match="boundary_tolerance"):
             SegmentationMetric(boundary_tolerance=wrong)
+
+
+def test_a_contour_is_what_has_a_neighbour_outside():
+    mask = np.zeros((7, 8), bool)
+    mask[1:6, 2:8] = True  # it leaves the picture on the right
+    mask[1, 2] = False
+    expected = np.zeros((7, 8), int)
+    expected[[1, 5], 2:] = expected[1:6, 2] = 1
+    expected[1, 2], expected[2, 3] = 0, 0  # a corner between two others touches the outside by its tip only
+    assert contour(mask).tolist() == expected.tolist()
+
+
+def test_contours_match_within_a_share_of_the_diagonal():
+    truth = np.zeros((60, 80), np.uint8)
+    truth[20:40, 20:60] = 1
+    moved = np.roll(truth, 7, axis=1)
+    for tolerance, pixels in ((0.02, 2), (0.0601, 7)):  # of a diagonal of 100, rounded up
+        row = SegmentationMetric(boundary_tolerance=tolerance).measure([Decoded(moved, 1.0)], pair("a", truth))
+        assert row["boundary_f"] == pytest.approx(brute_boundary_f(moved == 1, truth == 1, pixels), abs=1e-12)
+    truth[:, 50:] = 255
+    row = SegmentationMetric().measure([Decoded(moved, 1.0)], pair("a", truth))
+    cut = (moved == 1) & (truth != 255)
+    assert row["boundary_f"] == pytest.approx(brute_boundary_f(cut, truth == 1, 2), abs=1e-12), (
+        "what is ignored has no contour"
+    )
 
 
 def brute_boundary_f(predicted, truth, tolerance):

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from itertools import count
-from multiprocessing.synchronize import Event
+from multiprocessing.synchronize import Semaphore
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 
 from vdmfewshot.storage.atomic import replacing, sweep
 from vdmfewshot.storage.errors import DamagedFileError
-from vdmfewshot.training.checkpoint import AtomicCheckpointIO, previous, usable, verify
+from vdmfewshot.training.checkpoint import AtomicCheckpointIO, previous, refuse_code, usable, verify
 
 CONTENT = {
     "state_dict": {"a": torch.arange(5000.0)},
@@ -65,6 +65,24 @@ def test_truncation_is_found(file: Path, kept: int) -> None:
         verify(file)
 
 
+@pytest.mark.parametrize("content", [b"", b"sha256:" + b"0" * 64, b"PK\x05\x06"])
+def test_what_holds_nothing_but_a_checksum_is_damaged(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(DamagedFileError, match="damaged"):
+        verify(tmp_path / "a.ckpt")
+
+
+def test_a_file_of_another_tool_has_no_checksum(tmp_path: Path) -> None:
+    torch.save(CONTENT, tmp_path / "a.ckpt")
+    with pytest.raises(DamagedFileError, match="was not written by vdmfewshot: it has no checksum"):
+        verify(tmp_path / "a.ckpt")
+
+
+def test_tensors_come_back_where_they_are_wanted(file: Path) -> None:
+    where = [AtomicCheckpointIO().load_checkpoint(file, map_location=place) for place in (None, "meta")]
+    assert [loaded["state_dict"]["a"].device.type for loaded in where] == ["cpu", "meta"]
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere\.ckpt"):
         AtomicCheckpointIO().load_checkpoint(tmp_path / "nowhere.ckpt")
@@ -80,7 +98,13 @@ def test_pickled_code_is_not_run(tmp_path: Path) -> None:
     AtomicCheckpointIO().save_checkpoint({"state_dict": Evil()}, file)  # well-formed and checksummed
     with pytest.raises(DamagedFileError, match="holds more than tensors and plain values"):
         AtomicCheckpointIO().load_checkpoint(file)
+    with pytest.raises(ValueError, match=r"evil\.ckpt holds more than tensors and plain values"):
+        refuse_code(file)
     assert not canary.exists()
+
+
+def test_a_checkpoint_without_code_is_not_refused(file: Path) -> None:
+    refuse_code(file)
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,12 +118,12 @@ def test_a_full_disk_leaves_the_previous_checkpoint(file: Path, monkeypatch: pyt
     assert [p.name for p in file.parent.iterdir()] == ["last.ckpt"]
 
 
-def write_for_ever(file: Path, saved: Event) -> None:
+def write_for_ever(file: Path, saved: Semaphore) -> None:
     """Child: one checkpoint after the other, of arrays filled with the number of the step."""
     for step in count():
         filled = torch.from_numpy(np.full(300_000, step, np.float32))  # numpy: torch's threads do not survive a fork
         AtomicCheckpointIO().save_checkpoint({**CONTENT, "global_step": step, "a": filled}, file)
-        saved.set()
+        saved.release()
 
 
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
@@ -107,10 +131,11 @@ def test_kill_during_save_never_leaves_a_broken_file(kills: int, tmp_path: Path)
     rng, file, fork = np.random.default_rng(0), tmp_path / "last.ckpt", multiprocessing.get_context("fork")
     steps = []
     for _ in range(kills):
-        saved = fork.Event()
+        saved = fork.Semaphore(0)
         process = fork.Process(target=write_for_ever, args=(file, saved), daemon=True)
         process.start()
-        assert saved.wait(60), "the first complete save"
+        for _ in range(int(rng.integers(1, 4))):
+            assert saved.acquire(timeout=60), "one to three complete saves"
         time.sleep(float(rng.uniform(0, 0.05)))
         process.kill()
         process.join()
@@ -169,6 +194,9 @@ def test_a_damaged_checkpoint_has_a_predecessor(file: Path) -> None:
 
 
 def test_removing_a_checkpoint_removes_both(file: Path) -> None:
+    AtomicCheckpointIO().remove_checkpoint(file)
+    assert list(file.parent.iterdir()) == [], "there was no predecessor"
+    AtomicCheckpointIO().save_checkpoint(CONTENT, file)
     AtomicCheckpointIO().save_checkpoint(CONTENT, file)
     AtomicCheckpointIO().remove_checkpoint(file)
     assert list(file.parent.iterdir()) == []

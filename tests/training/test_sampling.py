@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import accelerate
 import numpy as np
 import pytest
 import torch
-from diffusers.hooks import apply_layerwise_casting
 from PIL import Image
 
-from tests.tiny_training import adapter_weights, make_data, make_module, make_trainer
+from tests.tiny_training import adapter_weights, make_data, make_module, make_trainer, same
 from vdmfewshot.backbones import CogVideoX
-from vdmfewshot.backbones.checkpoint import fingerprint
 from vdmfewshot.callbacks.visuals import Visuals
 from vdmfewshot.clips.clip import ClipBatch, to_frame, to_image
 from vdmfewshot.clips.rng import named_generator
@@ -23,7 +20,6 @@ from vdmfewshot.data.arc import ArcDataModule
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.segmentation import MaskFolderDataModule
 from vdmfewshot.defaults import EMBEDDED, PAPERS
-from vdmfewshot.lora import adapters
 from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.sampling import SamplingArgs
 
@@ -34,14 +30,6 @@ def trained(tiny: Path, pairs_root: Path, tmp_path: Path) -> FewShotModule:
     module = make_module(tiny, lr=5e-2)
     make_trainer(tmp_path, 5).fit(module, datamodule=make_data(pairs_root))
     return module
-
-
-def everything(module: FewShotModule) -> dict[str, torch.Tensor]:
-    return {k: v.clone() for k, v in module.backbone.state_dict().items()}
-
-
-def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[k].view(torch.uint8), b[k].view(torch.uint8)) for k in a)
 
 
 def predict(module: FewShotModule, root: Path, folder: Path, **data: Any) -> dict[str, torch.Tensor]:
@@ -66,66 +54,6 @@ def test_quality_sets_what_is_not_given() -> None:
 
 
 # -- merging ----------------------------------------------------------------------------------------------------------
-
-
-def test_merged_weights_predict_the_same_and_the_old_ones_come_back_bit_for_bit(trained: FewShotModule) -> None:
-    backbone, model = trained.backbone, trained.backbone.denoiser
-    before, apart, name = everything(trained), backbone.probe(), fingerprint(model, {})
-    parameters = {k: id(p) for k, p in trained.named_parameters()}
-    model.disable_adapters()
-    frozen = backbone.probe()
-    model.enable_adapters()
-    with adapters.merged(model) as merged:
-        assert merged
-        assert not same(before, everything(trained)), "the weights hold the adapter"
-        together = backbone.probe()
-    assert (apart - frozen).abs().max() > 1e-2, "the adapter matters"
-    torch.testing.assert_close(together, apart, rtol=0, atol=1e-5)
-    assert not torch.equal(together, apart), "the path through the adapter is skipped"
-    assert same(before, everything(trained))
-    assert fingerprint(model, {}) == name
-    assert {k: id(p) for k, p in trained.named_parameters()} == parameters, "the optimiser's tensors are the module's"
-    assert torch.equal(backbone.probe(), apart)
-
-
-def test_weights_come_back_after_an_exception(trained: FewShotModule, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, before = trained.backbone.denoiser, everything(trained)
-    with pytest.raises(KeyError), adapters.merged(model):
-        raise KeyError("in the middle of generation")
-    assert same(before, everything(trained))
-    layer = [m for m in model.modules() if isinstance(m, adapters.lora.Linear)][3]
-    monkeypatch.setattr(layer, "merge", lambda **_: 1 / 0)
-    with pytest.raises(ZeroDivisionError), adapters.merged(model):
-        pass
-    assert same(before, everything(trained))
-    assert not any(m.merged for m in model.modules() if isinstance(m, adapters.lora.Linear))
-
-
-def test_merging_bf16_weights_adds_little_to_the_error_of_bf16(tiny: Path) -> None:
-    exact, rounded = make_module(tiny), make_module(tiny, dtype="bf16")
-    for module in (exact, rounded):
-        module.configure_model()
-        generator = torch.Generator().manual_seed(0)
-        for name, parameter in module.named_parameters():
-            if "lora_B" in name:
-                parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
-    before, reference, apart = everything(rounded), exact.backbone.probe(), rounded.backbone.probe()
-    with adapters.merged(rounded.backbone.denoiser) as merged:
-        assert merged
-        together = rounded.backbone.probe()
-    assert (together - reference).norm() < 1.5 * (apart - reference).norm()
-    assert same(before, everything(rounded))
-
-
-@pytest.mark.parametrize("tool", ["accelerate", "diffusers"])
-def test_offloaded_weights_are_not_merged(trained: FewShotModule, tool: str) -> None:
-    model = trained.backbone.denoiser
-    if tool == "accelerate":
-        accelerate.cpu_offload(model, torch.device("cpu"))
-    else:
-        apply_layerwise_casting(model, torch.float8_e4m3fn, torch.float32)
-    with adapters.merged(model) as merged:
-        assert not merged
 
 
 def test_validation_with_merging_changes_nothing_of_training(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:

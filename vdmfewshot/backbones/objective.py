@@ -19,7 +19,7 @@ def append_dims(v: Tensor, x: Tensor) -> Tensor:
 
 def shifted(u: Tensor, s: float) -> Tensor:
     """Map u in [0, 1) to s u / (1 + (s - 1) u), towards 1 for s above 1 (Esser et al. 2024, eq. 23)."""
-    return u if s == 1 else s * u / (1 + (s - 1) * u)
+    return s * u / (1 + (s - 1) * u)
 
 
 class Objective(Protocol):

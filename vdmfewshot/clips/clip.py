@@ -174,8 +174,8 @@ def to_frame(image: NDArray[np.uint8]) -> Tensor:
 def to_image(frame: Tensor) -> NDArray[np.float32]:
     """(3, H, W) in [-1, 1] → (H, W, 3) float32 in [0, 255], clipped, not rounded: decoders want the fractions.
 
-    Non-finite values become 0, so that one NaN in a generated frame costs its own sample only.
+    NaN becomes 0, so that one NaN in a generated frame costs its own sample only.
     """
-    image = torch.nan_to_num(frame.detach().float().cpu(), nan=-1.0, posinf=1.0, neginf=-1.0)
-    array: NDArray[np.float32] = ((image.clamp(-1, 1) + 1.0) * 127.5).permute(1, 2, 0).contiguous().numpy()
+    image = frame.detach().float().cpu().clamp(-1, 1).nan_to_num(nan=-1.0)
+    array: NDArray[np.float32] = ((image + 1.0) * 127.5).permute(1, 2, 0).contiguous().numpy()
     return array

@@ -19,8 +19,8 @@ def _progress(num_frames: int) -> Tensor:
 
 
 def _mix(x: Tensor, y: Tensor, alpha: Tensor) -> Tensor:
-    """(1 - α) x + α y, exact at both ends."""
-    return torch.where(alpha == 0, x, torch.where(alpha == 1, y, (1 - alpha) * x + alpha * y))
+    """(1 - α) x + α y, which is exactly x where α is 0 and exactly y where α is 1."""
+    return (1 - alpha) * x + alpha * y
 
 
 def discrete(x: Tensor, y: Tensor, num_frames: int) -> Tensor:

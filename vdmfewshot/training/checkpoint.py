@@ -147,7 +147,7 @@ def verify(file: Path) -> None:
         raise FileNotFoundError(f"no checkpoint at {file}")
     data = file.read_bytes()
     body, comment = data[:-_COMMENT_SIZE], data[-_COMMENT_SIZE:]
-    if not comment.startswith(_PREFIX) or len(body) < _EOCD_SIZE:
+    if not comment.startswith(_PREFIX):
         raise DamagedFileError(f"checkpoint {file} is damaged or was not written by vdmfewshot: it has no checksum")
     digest = hashlib.sha256(body[:-2] + b"\x00\x00").hexdigest()
     if comment != _PREFIX + digest.encode() or body[-2:] != struct.pack("<H", _COMMENT_SIZE):
