@@ -43,6 +43,17 @@ def test_splits_lie_outside_or_inside(tmp_path, name):
     assert [len(data.support), len(data.queries("validate")), len(data.queries("test"))] == [3, 2, 1]
 
 
+def test_folders_of_camvid_lie_beside_each_other(tmp_path):
+    for part in ("train", "test"):
+        make_masks(tmp_path, 2, (part, f"{part}annot"))
+        save(tmp_path / part / "a0.png", picture(len(part)))
+        save(tmp_path / part / "a1.png", picture(len(part) + 9))
+    (tmp_path / "label_colors.txt").write_text("0 0 0 road\n255 255 255 car\n")
+    data = ready(tmp_path, target="labels")
+    assert data.class_names == ("road", "car")
+    assert [len(data.support), len(data.queries("test"))] == [2, 2]
+
+
 def test_sub_folders_are_searched_and_stay_in_the_key(tmp_path):
     for site in ("site_a", "site_b"):
         make_pairs(tmp_path, 2, (f"input/{site}", f"target/{site}"), seed=len(site) + ord(site[-1]))

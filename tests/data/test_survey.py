@@ -51,6 +51,15 @@ def test_a_small_thing_that_moved_is_another_picture(tmp_path):
     assert notes(tmp_path) == []
 
 
+def test_a_picture_in_other_colours_of_the_same_brightness_is_another(tmp_path):
+    for i, (part, colour) in enumerate((("train", (200, 60, 40)), ("test", (40, 200, 60)))):
+        frame = np.full((120, 160, 3), 100, np.uint8)
+        frame[20:90, 30:120] = colour
+        save(tmp_path / part / "input" / f"a{i}.png", frame)
+        save(tmp_path / part / "target" / f"a{i}.png", frame)
+    assert notes(tmp_path) == []
+
+
 def test_classes_that_no_training_pair_shows_are_named(tmp_path):
     make_pairs(tmp_path / "train", 2)
     make_pairs(tmp_path / "test", 2, seed=7)

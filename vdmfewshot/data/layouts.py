@@ -19,8 +19,21 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 #: VOC's folder of masks, which holds those of some of its pictures
 VOC_MASKS = "SegmentationClass"
-INPUTS = ("input", "inputs", "images", "image", "imgs", "img", "img_dir", "JPEGImages")
-TARGETS = ("target", "targets", "masks", "mask", "labels", "label", "gt", "annotations", "ann_dir", VOC_MASKS)
+INPUTS = ("input", "inputs", "images", "image", "imgs", "img", "img_dir", "JPEGImages", "leftImg8bit", "image_2")
+TARGETS = (
+    "target",
+    "targets",
+    "masks",
+    "mask",
+    "labels",
+    "label",
+    "gt",
+    "annotations",
+    "ann_dir",
+    VOC_MASKS,
+    "gtFine",
+    "semantic",
+)
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,9 @@ def _nested(inputs: Path | None, targets: Path | None, part: str) -> tuple[Path,
 
 def _pair(folder: Path, names: tuple[str, str], pattern: NamePattern) -> tuple[Path, Path]:
     inputs, targets = (_folder(folder, (name, *others)) for name, others in zip(names, (INPUTS, TARGETS), strict=True))
+    beside = folder.with_name(f"{folder.name}annot")  # CamVid
+    if inputs is None and targets is None and beside.is_dir():
+        return folder, beside
     if inputs is None and targets is None and pattern != NamePattern():
         return folder, folder
     return inputs or folder / names[0], targets or folder / names[1]

@@ -24,6 +24,7 @@ from vdmfewshot.data.formats.splits import choose_classes, export_splits
 from vdmfewshot.data.layouts import find_layout
 from vdmfewshot.data.masks import Foreground, are_coloured
 from vdmfewshot.data.memory import AnyPicture, as_rows, read_pair, readable
+from vdmfewshot.data.names import match_by_name
 from vdmfewshot.data.orientation import Exif
 from vdmfewshot.data.pictures import Background, Source
 from vdmfewshot.data.readers import ImageReader, LabelReader, MaskReader, TargetReader
@@ -188,7 +189,7 @@ class PairsDataModule(FolderDataModule):
             layout = find_layout(root, (self.input_folder, self.target_folder), self.pattern)
         except DataError:
             return find_format(root) or "pairs"
-        pairs = any(inputs.is_dir() and targets.is_dir() for inputs, targets in layout.labelled.values())
+        pairs = any(match_by_name(*folders, self.pattern)[0] for folders in layout.labelled.values())
         return "pairs" if pairs else find_format(root) or "pairs"
 
     def _held_example(

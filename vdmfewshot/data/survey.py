@@ -17,10 +17,11 @@ from vdmfewshot.codecs.labelmap import IGNORE
 from vdmfewshot.data.examples import DataError, LeftOut, Part
 
 log = logging.getLogger("lightning.pytorch")
-#: side in pixels of the grey miniatures by which a picture that was saved again is recognised, and of their blocks
+#: side in pixels of the miniatures by which a picture that was saved again is recognised, and of their blocks
 MINIATURE, BLOCK = 96, 3
-#: two saves of one picture: largest difference of any block, of 255, and least correlation of the detail within blocks
-SAME, ALIKE = 5.0, 0.7
+#: two saves of one picture: largest difference of any block in brightness and in a colour, of 255, and least
+#: correlation of the detail within blocks
+SAME, TINT, ALIKE = 5.0, 20.0, 0.7
 #: sources named for each reason
 NAMED = 3
 #: brightest value of a picture that a person would call black
@@ -143,22 +144,28 @@ def _some(places: Sequence[str]) -> str:
 
 
 def looks_same(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    """Whether two (96, 96) grey pictures are one, up to compression: blocks and the detail within them agree."""
-    (coarse, fine), (other, detail) = _bands(a), _bands(b)
-    if np.abs(coarse - other).max() > SAME:
+    """Whether two (96, 96, 3) pictures are one, up to compression: blocks and the detail within them agree."""
+    (coarse, fine), (other, detail) = _bands(a.mean(axis=2)), _bands(b.mean(axis=2))
+    if np.abs(coarse - other).max() > SAME or np.abs(_blocks(a - b)).max() > TINT:
         return False
     energy = float(np.sqrt((fine**2).sum() * (detail**2).sum()))
-    return energy > a.size and float((fine * detail).sum()) >= ALIKE * energy
+    return energy > fine.size and float((fine * detail).sum()) >= ALIKE * energy
 
 
 def _bands(picture: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Block means, and what they leave."""
-    side = MINIATURE // BLOCK
-    blocks = picture.reshape(side, BLOCK, side, BLOCK).mean(axis=(1, 3))
+    blocks = _blocks(picture)
     return blocks, picture - np.kron(blocks, np.ones((BLOCK, BLOCK), dtype=np.float32))
 
 
+def _blocks(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Means of blocks of a (96, 96) or (96, 96, 3) picture."""
+    side = MINIATURE // BLOCK
+    means: NDArray[np.float32] = picture.reshape(side, BLOCK, side, BLOCK, *picture.shape[2:]).mean(axis=(1, 3))
+    return means
+
+
 def _miniature(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(96, 96) grey levels."""
+    """(96, 96, 3) RGB."""
     small = cv2.resize(image, (MINIATURE, MINIATURE), interpolation=cv2.INTER_AREA)
-    return np.asarray(small.mean(axis=2), dtype=np.float32)
+    return np.asarray(small, dtype=np.float32)

@@ -47,24 +47,6 @@ def test_exports_of_supervision(tmp_path, name, write):
     assert ready(root, target="labels").class_names == ("background", "cat", "dog")
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["cvat", "voc_segmentation", "coco_instances", "label_me"])
-def test_exports_of_datumaro(tmp_path, name):
-    datumaro = pytest.importorskip("datumaro", exc_type=ImportError)
-    from datumaro.components.media import Image as Media
-
-    polygon = datumaro.Polygon([20, 10, 50, 10, 50, 30, 20, 30], label=1, id=1, group=1)
-    dog = datumaro.Mask(box_mask(), label=1, id=1, group=1) if name == "voc_segmentation" else polygon
-    items = [
-        datumaro.DatasetItem(f"a{i}", subset="train", media=Media.from_numpy(picture(i, SIZE)), annotations=[dog])
-        for i in range(3)
-    ]
-    datumaro.Dataset.from_iterable(items, categories=["cat", "dog"]).export(str(tmp_path), name, save_media=True)
-    data = ready(tmp_path, category="dog")
-    assert len(data.support) == 3
-    assert all(overlap(pair.target, box_mask()) > 0.95 for pair in data.support)
-
-
 def rows(kind):
     datasets = pytest.importorskip("datasets")
     images = [Image.fromarray(picture(i, SIZE)) for i in range(4)]

@@ -12,6 +12,9 @@ from vdmfewshot.data.formats.finding import Pictures
 from vdmfewshot.data.formats.things import Export, Thing
 from vdmfewshot.data.layouts import PARTS
 
+#: why panoptic labels are left out
+PANOPTIC = "a panoptic label, which is drawn in a picture of its own: export as COCO instances"
+
 
 def is_coco(content: Any) -> bool:
     """Whether a JSON file is one of COCO."""
@@ -33,11 +36,13 @@ def read_coco(root: Path, files: list[Path]) -> Export:
         near, part = file.parent if file.parent != root else None, part_of(file, root)
         by_image: dict[int | str, list[Thing]] = {}
         for annotation in coco.annotations:
-            label = names.get(canonical(annotation.get("category_id")))
-            if label is None:
-                export.left_out.append(LeftOut(coco.place(annotation), "its category is not in the file"))
-                continue
-            by_image.setdefault(annotation["image_id"], []).append(_thing(annotation, label, coco.place(annotation)))
+            label, place = names.get(canonical(annotation.get("category_id"))), coco.place(annotation)
+            if "segments_info" in annotation:
+                export.left_out.append(LeftOut(place, PANOPTIC))
+            elif label is None:
+                export.left_out.append(LeftOut(place, "its category is not in the file"))
+            else:
+                by_image.setdefault(annotation["image_id"], []).append(_thing(annotation, label, place))
         for identity, record in coco.images.items():
             try:
                 picture, size = pictures.find(str(record.get("file_name")), near, part), record_size(record)
@@ -49,10 +54,13 @@ def read_coco(root: Path, files: list[Path]) -> Export:
     return export
 
 
-def choose_files(files: Mapping[Path, Any]) -> list[Path]:
-    """Of several files about the same pictures (instances, stuff, captions) those of instances; none without labels."""
+def choose_files(files: Mapping[Path, Any], joints: bool) -> list[Path]:
+    """Of several files about the same pictures (instances, stuff, captions) those of instances, or of joints.
+
+    Files without labels are none of them, unless there are no others.
+    """
     labelled = [file for file, content in files.items() if content["annotations"]] or list(files)
-    return [file for file in labelled if "instances" in file.name] or labelled
+    return [file for file in labelled if ("keypoints" if joints else "instances") in file.name] or labelled
 
 
 def part_of(file: Path, root: Path) -> str:

@@ -100,8 +100,11 @@ def read_coco_folder(root: Path) -> Export:
     return export
 
 
-def coco_files(root: Path, left_out: list[LeftOut]) -> list[Path]:
-    """COCO files of a folder. Others that cannot be read are left out; where there are none, they are meant."""
+def coco_files(root: Path, left_out: list[LeftOut], joints: bool = False) -> list[Path]:
+    """COCO files of a folder, of instances or of joints. Others that cannot be read are left out.
+
+    Where there are none, those that cannot be read are meant.
+    """
     files: dict[Path, Any] = {}
     broken = []
     for file in _json_files(root):
@@ -113,4 +116,4 @@ def coco_files(root: Path, left_out: list[LeftOut]) -> list[Path]:
         if is_coco(content):
             files[file] = content
     left_out += [LeftOut(str(file.relative_to(root)), BROKEN) for file in broken if files]
-    return choose_files(files) if files else broken
+    return choose_files(files, joints) if files else broken

@@ -64,7 +64,7 @@ def picture_beside(file: Path, content: Mapping[str, Any], pictures: Pictures) -
     try:
         return beside if beside in pictures.files else pictures.find(name)
     except ValueError as error:
-        inside = "; the file itself holds it (imageData): write it out with labelme_export_json"
+        inside = "; the file itself holds it (imageData, in base64): write it beside the file"
         raise ValueError(f"{error}{inside if content.get('imageData') else ''}") from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
@@ -66,7 +67,7 @@ def read_skeletons(root: Path, kind: Format) -> PoseExport:
 def read_coco_people(root: Path) -> PoseExport:
     """COCO keypoint files."""
     pictures, export = Pictures(root), PoseExport()
-    for file in coco_files(root, export.left_out):
+    for file in coco_files(root, export.left_out, joints=True):
         coco = load_coco(file)
         export.left_out += coco.left_out
         skeletons = {canonical(c.get("id")): c for c in coco.categories if isinstance(c.get("keypoints"), list)}
@@ -197,7 +198,7 @@ def read_cvat_people(root: Path) -> PoseExport:
 
 
 def _cvat_people(item: Element, export: PoseExport) -> Iterator[Skeleton]:
-    groups = Groups(export)
+    groups, whole = Groups(export), dict[str, tuple[str | None, Skeleton]]()
     for index, shape in enumerate(item):
         place, label = f"{item.get('name')}: {shape.tag} {index}", shape.get("label") or PERSON
         try:
@@ -213,9 +214,11 @@ def _cvat_people(item: Element, export: PoseExport) -> Iterator[Skeleton]:
                 if len(found) == 1 and _labelled(shape):
                     groups.add(shape.get("group_id"), label, *found[0], place)
                 elif len(found) > 1:
-                    yield Skeleton(label, place, {str(i): point for i, point in enumerate(found, 1)})
+                    person = Skeleton(label, place, {str(i): point for i, point in enumerate(found, 1)})
+                    whole[place] = shape.get("group_id"), person
         except ValueError as error:
             export.left_out.append(LeftOut(place, str(error)))
+    yield from (replace(person, box=groups.boxes.get(g, ("", None))[1]) for g, person in whole.values())
     yield from groups.people()
 
 

@@ -1,4 +1,4 @@
-"""Pascal VOC: an XML file a picture, of boxes and, in Roboflow's exports, polygons. Coordinates begin at 1.
+"""Pascal VOC: an XML file a picture, of boxes and, in Roboflow's exports, polygons. Pixels are counted from 1.
 
 ``supervision`` reads it, too, but one bad box costs the data set.
 """
@@ -91,7 +91,11 @@ def _thing(item: Element, place: str) -> Thing:
         raise ValueError("it has no name")
     if polygon is not None and len(polygon):
         return Thing(label, place, outline=[_corners(polygon)])
-    left, top = number_of(box, "xmin") - 1, number_of(box, "ymin") - 1
+    if box is None:
+        raise ValueError("it has neither a box nor a polygon")
+    # Numbers of pixels begin at 1; with decimals they are places between pixels, as CVAT and datumaro write them.
+    first = 0 if "." in text_of(box, "xmin") else 1
+    left, top = number_of(box, "xmin") - first, number_of(box, "ymin") - first
     return Thing(label, place, box=(left, top, number_of(box, "xmax") - left, number_of(box, "ymax") - top))
 
 
