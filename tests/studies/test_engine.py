@@ -78,6 +78,17 @@ def test_an_extended_study_keeps_what_it_has(tmp_path: Path) -> None:
     assert ran(wider)[3:] == [["t10"]]
 
 
+def test_tasks_of_one_point_are_listed_one_by_one(tmp_path: Path) -> None:
+    engine = make_engine(tmp_path, {"first": {"score": 1}, "second": {"score": 0}, "third": {"fail": "x"}})
+    engine.run()
+    listed = summary(engine)["points"][0]["tasks"]
+    assert {task: scores["pass@2"]["score"] for task, scores in listed.items()} == {"first": 1, "second": 0, "third": 0}
+    assert ["third", "0.000", "0.000", "-", "-", "0/1"] in [line.split() for line in printed(engine).splitlines()]
+    grid = make_engine(tmp_path / "grid", {"first": {}, "second": {}}, axes={"shots": [1, 3]})
+    grid.run()
+    assert all("tasks" not in point for point in summary(grid)["points"])
+
+
 def test_a_unit_that_fails_costs_no_other_its_result(tmp_path: Path) -> None:
     engine = make_engine(tmp_path, {**TEN, "t4": {"fail": "no such thing"}, "t5": {"nan": True}})
     assert engine.run() == PARTIAL
@@ -87,6 +98,8 @@ def test_a_unit_that_fails_costs_no_other_its_result(tmp_path: Path) -> None:
     assert found["missing"]["t5"]["kind"] == "nan"
     assert found["points"][0]["scores"]["pass@2"]["n_expected"] == 10, "failures stay in the denominator"
     assert "t4 fails (error): ValueError: no such thing" in printed(engine)
+    assert "0/10 done, 4 running" in printed(engine), "something is said before the first result"
+    assert "2 of 10 units have no result" in printed(engine)
     before = len(ran(engine))
     assert make_engine(tmp_path, {**TEN, "t4": {"fail": "no such thing"}, "t5": {"nan": True}}).run() == PARTIAL
     assert len(ran(engine)) == before, "failed units run again only if asked"

@@ -15,26 +15,13 @@ from typing import Any
 
 import pytest
 
+from tests.studies.ranks import children_named
 from tests.studies.test_ray import make_engine, summary
 from vdmfewshot.studies.store import Store
 from vdmfewshot.studies.units import Manifest
 
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.slow
-
-
-def children_named(word: str) -> list[int]:
-    """Processes of Ray workers on this machine that run our actors."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if line.startswith(f"ray::{word}".encode()):
-                found.append(int(entry.name))
-    return found
 
 
 def contents(engine: Any) -> dict[str, bytes]:
@@ -103,6 +90,7 @@ def test_a_node_that_leaves_takes_no_finished_unit_with_it(tmp_path: Path) -> No
 DRIVER = """
 import sys
 from pathlib import Path
+from tests.studies.ranks import children_named
 from tests.studies.test_ray import make_engine
 script = {f"t{i}": {"sleep": 0.5, "alone": True} for i in range(20)}
 raise SystemExit(make_engine(Path(sys.argv[1]), script, workers=2).run())
@@ -131,6 +119,7 @@ def test_a_driver_that_is_killed_with_its_cluster_loses_what_was_running_and_no_
 FOLLOWER = """
 import sys
 from pathlib import Path
+from tests.studies.ranks import children_named
 from tests.studies.test_ray import make_engine
 script = {f"t{i}": {"sleep": 0.5, "alone": True} for i in range(20)}
 raise SystemExit(make_engine(Path(sys.argv[1]), script, workers=2, address=sys.argv[2]).run())

@@ -68,7 +68,7 @@ def saved(folder: Path, content: dict[str, Any]) -> Path:
 def finished(source: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The YAML file of a study that has run."""
     folder = tmp_path_factory.mktemp("study")
-    file = saved(folder, settings(source, tiny, folder / "runs"))
+    file = saved(folder, settings(source, tiny, folder / "runs", keep=["pictures"]))
     assert study(["-c", str(file), "--out", str(folder / "runs")]) == PARTIAL
     return file
 
@@ -94,7 +94,7 @@ def records(folder: Path, unit: Unit) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in place.glob("*.jsonl")}
 
 
-def test_every_unit_is_scored_and_nothing_large_is_kept(finished: Path) -> None:
+def test_every_unit_is_scored_and_no_adapter_is_kept_unless_asked_for(finished: Path) -> None:
     units = manifest_of(finished).units
     assert len(units) == 2 * 6
     done = Store(folder_of(finished)).finished(unit.id for unit in units)
@@ -103,7 +103,7 @@ def test_every_unit_is_scored_and_nothing_large_is_kept(finished: Path) -> None:
         *("ceiling.jsonl", "copy_input.jsonl", "manifest.jsonl", "mean_target.jsonl", "records.jsonl", "samples.jsonl")
     ]
     kept = {file.suffix for file in folder_of(finished).rglob("*") if file.is_file()}
-    assert kept <= {"", ".json", ".jsonl", ".yaml", ".csv"}
+    assert kept <= {"", ".json", ".jsonl", ".yaml", ".csv", ".png", ".gif"}
 
 
 def test_the_summary_has_points_families_and_reasons(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,6 +127,8 @@ def test_a_report_shows_each_point_with_its_samples(finished: Path) -> None:
         assert "task" not in run.settings
         assert len(run.samples) == run.row["n_expected"] == 7
         assert run.failures["no attempt drew a grid"] >= 1, "a unit without a result counts"
+        drawn = [sample.key for sample in run.samples if sample.picture is not None]
+        assert len(drawn) == 6, "every sample of the five tasks that can be read"
         assert run.command == f"vdmfewshot study -c {folder_of(finished) / 'study.yaml'}"
 
 

@@ -25,9 +25,10 @@ class ScriptedAdapter:
     Args:
         folder: of the study.
         keep: nothing.
+        devices: nothing.
     """
 
-    def __init__(self, folder: Path, keep: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, keep: Sequence[str] = (), devices: int = 1) -> None:
         self.log = folder / "log.jsonl"
 
     def run(self, stack: Sequence[Unit], scratch: Path, divide: int) -> Mapping[str, Failure]:

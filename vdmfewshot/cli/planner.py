@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -83,6 +84,7 @@ class CommandLinePlanner:
         for point in study.grid():
             cli = resolve(arguments(study, point))
             refuse(cli, self.listed)
+            share(cli, study.executor.devices_per_unit)
             tasks = read_tasks(study.tasks, type(cli.datamodule), cli.options)
             folder = cli.model.backbone.checkpoint.folder
             inputs += [*tasks.inputs, *([folder] if folder else [])]
@@ -137,7 +139,8 @@ def arguments(study: Study, point: Point) -> list[str]:
         else:
             name = name if "." in name or name in SHORT.values() else f"data.init_args.{name}"
             args.append(f"--{name}={value if isinstance(value, str) else json.dumps(value)}")
-    return [*args, *study.args]
+    one = ["--trainer.devices=1"] if study.executor.devices_per_unit > 1 else []
+    return [*args, *study.args, *one]
 
 
 def bases(study: Study) -> list[str]:
@@ -177,9 +180,34 @@ def refuse(cli: ResolvedCLI, listed: bool) -> None:
         raise ValueError("a study starts every unit afresh and cannot continue a checkpoint; leave ckpt_path out")
     if cli.trainer.world_size > 1:
         raise ValueError(
-            f"a unit runs on one device, got trainer.devices {cli.trainer.world_size}; set trainer.devices to 1, and "
-            "give executor.workers instead"
+            f"a study does not take trainer.devices and trainer.num_nodes, got {cli.trainer.world_size} devices; set "
+            "both to 1: executor.workers says how many units run at once, executor.devices_per_unit on what each runs"
         )
+
+
+def share(cli: ResolvedCLI, devices: int, batch: int | None = None) -> tuple[int, int]:
+    """How devices share the batches of a unit, so that together they train on what one would.
+
+    Args:
+        cli: of the unit.
+        devices: of a unit.
+        batch: samples of a micro-batch on one device; of the configuration if not given.
+
+    Returns:
+        samples of a micro-batch on each device, and how many of them it adds up to a step.
+
+    Raises:
+        ValueError: if they cannot be shared out evenly.
+    """
+    batch = batch or int(cli.options.get("batch_size", 1))
+    accumulated = int(cli.chosen.trainer.accumulate_grad_batches or 1)
+    common = math.gcd(batch, devices)
+    if accumulated * common % devices:
+        raise ValueError(
+            "executor.devices_per_unit must divide batch_size x trainer.accumulate_grad_batches, because the devices "
+            f"of a unit share its batches; got {devices} for {batch} x {accumulated}"
+        )
+    return batch // common, accumulated * common // devices
 
 
 def make(kind: type[Any], options: Mapping[str, Any]) -> FewShotDataModule:
@@ -201,7 +229,7 @@ def read_task(kind: type[Any], options: Mapping[str, Any]) -> ReadTask:
         if not queries:
             raise ValueError("there is nothing to score: all labelled pairs are shots, or no output is known")
     except (ValueError, OSError, ImportError) as error:
-        return ReadTask(problem=" ".join(str(error).split()))
+        return ReadTask(problem=" ".join(str(error).split()).removeprefix("1 problem in the data: - "))
     metric = data.make_metric()
     digest = hashlib.sha256(f"{type(metric).__name__} {data.codec.spec_hash}".encode())
     for pair in [*data.support, *queries]:

@@ -12,14 +12,20 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from lightning import seed_everything
+from lightning.pytorch import Callback
 
-from vdmfewshot.cli.planner import make
+from vdmfewshot.callbacks.export import AdapterExport
+from vdmfewshot.callbacks.visuals import Visuals
+from vdmfewshot.cli.planner import make, share
 from vdmfewshot.cli.resolved import PLAIN, SILENT_CALLBACKS, STACKED, USEFUL, ResolvedCLI, resolve, silent
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.stack import StackedDataModule
-from vdmfewshot.studies.store import Failure
+from vdmfewshot.studies.store import PICTURES, Failure
 from vdmfewshot.studies.units import Unit, hashed
 from vdmfewshot.training.trainer import FewShotTrainer
+
+#: callbacks that make what is kept only if a study asks for it
+KEEPERS: dict[str, type[Callback]] = {"adapter": AdapterExport, "pictures": Visuals}
 
 
 class CommandLineAdapter:
@@ -28,11 +34,13 @@ class CommandLineAdapter:
     Args:
         folder: of the study, with the configurations of its units.
         keep: what is kept of a unit beside its records.
+        devices: of a unit; if there are several, every one of their processes makes such an adapter and runs the unit.
     """
 
-    def __init__(self, folder: Path, keep: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, keep: Sequence[str] = (), devices: int = 1) -> None:
         self.folder = folder
         self.keep = keep
+        self.devices = devices
         self._parsed: dict[str, ResolvedCLI] = {}
         self._kinds: dict[str, type[Any]] = {}
         self._warm: tuple[str, Any] = ("", None)
@@ -50,7 +58,9 @@ class CommandLineAdapter:
             assert isinstance(cli.trainer, FewShotTrainer), "make_cli asks for it"
             cli.trainer.adapt(cli.model, data)
         failed = getattr(cli.model, "failures", {})
-        collect(stack, scratch, self.keep)
+        if cli.trainer.is_global_zero:
+            collect(stack, scratch, self.keep)
+            wait_for_others(cli.trainer)
         if bare(cli.model.backbone):
             self._warm = (key, cli.model.backbone)
         for name in ("model", "trainer", "datamodule", "config_init"):
@@ -73,8 +83,9 @@ class CommandLineAdapter:
         trainer = config.trainer
         trainer.logger, trainer.default_root_dir = False, str(scratch)
         trainer.enable_progress_bar, trainer.enable_checkpointing, trainer.enable_model_summary = False, False, False
-        trainer.callbacks = [c for c in cli.chosen.trainer.callbacks or [] if self._useful(c)]
-        trainer.accumulate_grad_batches = (cli.chosen.trainer.accumulate_grad_batches or 1) * divide
+        trainer.callbacks = self._callbacks(cli.chosen.trainer.callbacks or [], len(stack))
+        trainer.devices = self.devices
+        trainer.accumulate_grad_batches = self._share(stack[0])[1] * divide
         if config.model.class_path in (PLAIN, STACKED):
             config.model.class_path = STACKED if len(stack) > 1 else PLAIN
         seed = config.get("seed_everything")
@@ -84,11 +95,24 @@ class CommandLineAdapter:
             cli.instantiate_classes()
         return cli
 
-    def _useful(self, callback: Namespace) -> bool:
-        name = callback.class_path.rpartition(".")[2]
+    def _callbacks(self, chosen: Sequence[Namespace], units: int) -> list[Namespace]:
+        """Those of the configuration that so many units need, and those that make what is to be kept."""
+        names = {name_of(callback) for callback in chosen}
+        added = [kind for what, kind in KEEPERS.items() if what in self.keep and kind.__name__ not in names]
+        paths = [f"{kind.__module__}.{kind.__qualname__}" for kind in added]
+        found = [callback.clone() for callback in chosen]
+        found += [Namespace(class_path=path, init_args=Namespace()) for path in paths]
+        return [callback for callback in found if self._useful(callback, units)]
+
+    def _useful(self, callback: Namespace, units: int) -> bool:
+        """Whether units need a callback, which is told what it is to keep of them."""
+        name = name_of(callback)
         if name == "Scorer":
             callback.init_args.save_images, callback.init_args.show = "frames" in self.keep, False
-        return name not in SILENT_CALLBACKS or name in USEFUL or (name == "AdapterExport" and "adapter" in self.keep)
+        if name == "Visuals":
+            callback.init_args.max_samples = units * callback.init_args.get("max_samples", Visuals().max_samples)
+        keeps = any(what in self.keep and kind.__name__ == name for what, kind in KEEPERS.items())
+        return name not in SILENT_CALLBACKS or name in USEFUL or keeps
 
     def _cli(self, config: str) -> ResolvedCLI:
         if config not in self._parsed:
@@ -101,10 +125,19 @@ class CommandLineAdapter:
         kind = type(cli.datamodule) if cli.datamodule is not None else self._kinds[unit.config]
         self._kinds[unit.config] = kind
         options = cli.options | dict(unit.data)
-        batch = options.get("batch_size", 1)
+        batch = self._share(unit)[0]
         if divide > 1 and batch % divide:
             raise MemoryError(f"out of memory with a micro-batch of {batch}, which cannot be divided by {divide}")
         return make(kind, options | {"batch_size": batch // divide})
+
+    def _share(self, unit: Unit) -> tuple[int, int]:
+        cli = self._cli(unit.config)
+        return share(cli, self.devices, unit.data.get("batch_size"))
+
+
+def name_of(callback: Namespace) -> str:
+    """Of the class of a callback in a configuration."""
+    return str(callback.class_path.rpartition(".")[2])
 
 
 def side_by_side(members: Sequence[FewShotDataModule], stack: Sequence[Unit]) -> StackedDataModule:
@@ -115,6 +148,12 @@ def side_by_side(members: Sequence[FewShotDataModule], stack: Sequence[Unit]) ->
     return StackedDataModule(list(members), eval_batch_size=members[0].eval_batch_size)
 
 
+def wait_for_others(trainer: Any) -> None:
+    """On the first device: until the processes of the others, which it has started, have ended."""
+    for process in getattr(trainer.strategy.launcher, "procs", ()):
+        process.wait(timeout=60)
+
+
 def collect(stack: Sequence[Unit], scratch: Path, keep: Sequence[str]) -> None:
     """Sort what a run has left into one folder a unit."""
     (scored,) = (scratch / "scores" / "test").glob("step=*")
@@ -122,6 +161,9 @@ def collect(stack: Sequence[Unit], scratch: Path, keep: Sequence[str]) -> None:
         source, place = (scored / unit.id if len(stack) > 1 else scored), scratch / unit.id
         source.rename(place)
         adapter = scratch / "adapter" / (unit.id if len(stack) > 1 else "")
+        pictures = scratch / PICTURES / "test" / (unit.id if len(stack) > 1 else "") / scored.name
+        if "pictures" in keep and pictures.is_dir():
+            shutil.move(pictures, place / PICTURES)
         if "adapter" in keep and adapter.is_dir():
             shutil.move(adapter, place / "adapter")
         unit_file = {"task": unit.task, "point": unit.point, "config": unit.config, "data": unit.data}

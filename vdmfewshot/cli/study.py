@@ -7,6 +7,7 @@ from pathlib import Path
 
 from vdmfewshot.cli.destinations import FLAG, check_study
 from vdmfewshot.cli.errors import plain_errors
+from vdmfewshot.cli.ranks import RanksAdapter
 from vdmfewshot.studies.command import make_parser
 from vdmfewshot.studies.command import study as run_study
 from vdmfewshot.studies.work import Adapter, Planner
@@ -34,8 +35,10 @@ def make_planner(listed: bool = False) -> Planner:
     return CommandLinePlanner(listed)
 
 
-def make_adapter(folder: Path, keep: Sequence[str]) -> Adapter:
-    """Runs units as ``adapt`` does."""
+def make_adapter(folder: Path, keep: Sequence[str], devices: int) -> Adapter:
+    """Runs units as ``adapt`` does: in this process, or each in as many processes as it has devices."""
+    if devices > 1:
+        return RanksAdapter(folder, keep, devices)
     from vdmfewshot.cli.runner import CommandLineAdapter
 
     return CommandLineAdapter(folder, keep)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,19 +19,38 @@ from vdmfewshot.studies.sweep import read_sweep
 from vdmfewshot.studies.work import MakeAdapter, Planner
 
 VERBS = ("run", "status", "retry", "report", "export", "submission")
-DESCRIPTION = """Runs many adaptations as one study: every point of a grid on every task is a unit.
+DESCRIPTION = """Runs many adaptations as one: every point of a grid on every task is a unit.
 
-vdmfewshot study -c experiments/studies/concepts.yaml        run what is missing, then report
-vdmfewshot study status -c experiments/studies/concepts.yaml
-vdmfewshot study retry -c FILE --failed                      try failed units again; --failed oom,crash: only those
-vdmfewshot study report -c FILE                              scores of what there is
-vdmfewshot study export results.parquet -c FILE              one row a unit (.csv too)
-vdmfewshot study submission submission.json -c FILE          answers for the ARC Prize, all task ids
-vdmfewshot study --sweep experiments/sweeps/shots_rank_seed.yaml
+  study -c study.yaml            run what is missing, then report
+  study status -c study.yaml     how far it is, what runs, what failed and why
+  study retry -c study.yaml      failed units again; --failed oom,crash: those
+  study report -c study.yaml     scores of what there is
+  study export FILE.csv -c study.yaml     one row a unit; .parquet, too
+  study submission FILE -c study.yaml     answers for the ARC Prize, all tasks
+  study --sweep sweep.yaml       a grid or random sweep of W&B, without account
 
-Every setting of the file can be replaced: --executor.kind ray --axes.shots '[1, 3]' --set.trainer.max_steps 20
-Starting again does what is missing and nothing else. Exit status: 0, 3 if units have failed, 2 for a mistake.
-Settings, executors and clusters: docs/studies.md"""
+A study, here of every folder of pairs below my_tasks:
+
+  base: nuclei              where units start from: a name of `vdmfewshot list`,
+                            a file, or several
+  tasks: {folders: my_tasks/*}   or source (ARC), generated, categories; left
+                            out: the data of the base
+  axes: {shots: [1, 3], rank: [4, 16]}   every combination is a point; also
+                            support_seed, seed, lr, steps, model, and any option
+                            of adapt
+  set: {trainer.max_steps: 60}   options of adapt for all units
+  stack: auto               units trained side by side, up to 16; 1: one by one
+  keep: [pictures, adapter] beside scores and records; left out: neither
+  executor: {kind: local}   or ray; workers, devices_per_unit, num_gpus,
+                            num_cpus, address, max_attempts, timeout
+  out: runs                 results are in OUT/NAME
+  name: my_study            left out: the name of the file
+
+Every setting can be given here, too, and wins:
+  --executor.kind ray --axes.shots '[1, 3]' --set.trainer.max_steps 20
+Starting again does what is missing and nothing else, whatever ended it; several
+may run at once. Exit status: 0; 3 if units have failed; 2 for a mistake.
+Every setting, Ray and clusters: docs/studies.md"""
 
 
 def study(args: Sequence[str], make_planner: Callable[[], Planner], make_adapter: MakeAdapter) -> int:
@@ -51,6 +71,9 @@ def study(args: Sequence[str], make_planner: Callable[[], Planner], make_adapter
     parser = make_parser()
     verb, rest = (args[0], list(args[1:])) if args and args[0] in VERBS else ("run", list(args))
     options, others = parser.parse_known_args(rest)
+    if rest and rest == list(args) and not rest[0].startswith("-"):
+        near = difflib.get_close_matches(rest[0], VERBS, n=1) or [", ".join(VERBS)]
+        parser.error(f"no verb {rest[0]!r}; did you mean {near[0]}?")
     if (options.config is None) == (options.sweep is None):
         parser.error("give a study with -c FILE, or a W&B sweep with --sweep FILE")
     file = others.pop(0) if others and not others[0].startswith("-") else None
@@ -64,7 +87,7 @@ def study(args: Sequence[str], make_planner: Callable[[], Planner], make_adapter
         engine.write(verb, Path(file) if file else None, where)
         return 0
     if file is not None:
-        raise ValueError(f"{verb} takes no file, got {file!r}; see vdmfewshot study --help")
+        raise ValueError(f"study {verb} takes no file, got {file!r}; see vdmfewshot study --help")
     if verb == "status":
         engine.status()
         return 0
@@ -75,7 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
     """Options that are no settings."""
     parser = argparse.ArgumentParser(
         "vdmfewshot study",
-        usage="vdmfewshot study [run|status|retry|report|export|submission] -c FILE [--SETTING VALUE ...] [FILE]",
+        usage="vdmfewshot study [VERB] -c FILE [--SETTING VALUE ...]",
         description=DESCRIPTION,
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,

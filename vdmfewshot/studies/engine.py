@@ -19,7 +19,7 @@ from vdmfewshot.studies.settings import Study
 from vdmfewshot.studies.stacks import cut
 from vdmfewshot.studies.store import Failure, Store
 from vdmfewshot.studies.units import Manifest, Unit
-from vdmfewshot.studies.work import MakeAdapter, Planner
+from vdmfewshot.studies.work import Adapter, MakeAdapter, Planner
 
 #: exit status of a study whose units have not all got a result
 PARTIAL = 3
@@ -85,9 +85,16 @@ class Engine:
         for unit in (unit for unit in pending if unit.problem):
             failed[unit.id] = Failure("data", unit.problem)
             store.fail(unit.id, failed[unit.id])
+            self.say(f"{unit.label} cannot be read: {unit.problem}")
         left = {unit.id for unit in pending if not unit.problem}
         self.say(f"{len(manifest.units)} units: {len(finished)} done, {len(failed)} failed, {len(left)} to go")
         if left:
+            if not self.study.keep:
+                self.say(
+                    "scores and records are kept; keep: [pictures, adapter] keeps more of units that have yet to run"
+                )
+            if (devices := self.study.executor.devices_per_unit) > 1:
+                self.say(f"each unit runs on {devices} devices, in processes of its own; units are not stacked")
             stacks = [
                 [unit for unit in stack if unit.id in left] for stack in cut(manifest.units, self.study.stack_size)
             ]
@@ -100,11 +107,15 @@ class Engine:
     def _execute(self, stacks: Sequence[Sequence[Unit]], progress: Progress) -> None:
         settings, study = self.study.executor, self.study
         if settings.kind == "local":
-            run_local(stacks, self.make_adapter(study.folder, study.keep), self.store, progress, settings)
+            run_local(stacks, self._adapter(), self.store, progress, settings)
             return
         from vdmfewshot.studies.ray_cluster import run_on_ray  # an extra
 
         run_on_ray(stacks, study, self.make_adapter, self.store, progress)
+
+    def _adapter(self) -> Adapter:
+        study = self.study
+        return self.make_adapter(study.folder, study.keep, study.executor.devices_per_unit)
 
     @contextmanager
     def _mirrored(self, progress: Progress) -> Iterator[None]:
@@ -140,8 +151,7 @@ class Engine:
     def _summarize(self, manifest: Manifest) -> dict[str, Any]:
         from vdmfewshot.studies.summary import summarize, write_table  # torchmetrics
 
-        adapter = self.make_adapter(self.study.folder, self.study.keep)
-        summary = summarize(manifest, self.store, adapter.metric)
+        summary = summarize(manifest, self.store, self._adapter().metric)
         write_table(summary, self.study.folder)
         return summary
 
@@ -179,7 +189,7 @@ class Engine:
     def _planned(self) -> Manifest:
         manifest = Manifest.read(self.study.folder)
         if manifest is None:
-            raise ValueError(f"nothing is planned in {self.study.folder} yet; `vdmfewshot study run` does that")
+            raise ValueError(f"nothing is planned in {self.study.folder} yet; `vdmfewshot study -c FILE` does that")
         return manifest
 
     def say(self, text: str) -> None:

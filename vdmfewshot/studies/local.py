@@ -40,12 +40,14 @@ def run_local(
         done_by_others = [unit for unit in stack if store.done(unit.id)]
         progress.done.update(unit.id for unit in done_by_others)
         progress.running = len(stack) - len(done_by_others)
+        progress.show()
         limit = patience(settings, progress.median_seconds(), len(stack))
         with store.claimed(unit.id for unit in stack), alarm(limit):
             outcomes = attempt(adapter, store, stack)
         progress.running = 0
         for outcome in outcomes:
             progress.add(outcome)
+        progress.show()
 
 
 def patience(settings: Executor, median: float | None, units: int) -> float:

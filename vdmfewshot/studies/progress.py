@@ -53,7 +53,7 @@ class Progress:
         self.done, self.failed = set(finished), set(failed) - set(finished)
         self.seconds: list[float] = []
         self._reasons: list[str] = []
-        self._said = 0.0
+        self._said, self._line = 0.0, ""
 
     @property
     def total(self) -> int:
@@ -61,7 +61,7 @@ class Progress:
         return len(self.manifest.units)
 
     def add(self, outcome: Outcome) -> None:
-        """Count an outcome, say why a unit failed at once, and how far the study is every few seconds."""
+        """Count an outcome; say at once why a unit failed."""
         unit = self.manifest.by_id[outcome.unit]
         if outcome.failure is not None:
             self.failed.add(unit.id)
@@ -76,7 +76,6 @@ class Progress:
                 self.scores[unit.id] = outcome.facts["score"]
         for listener in self.listeners:
             listener.heard(outcome, self)
-        self.show()
 
     def _lose_hope(self, failure: Failure) -> None:
         """Stop if the first units have all failed for one reason, which is then not theirs."""
@@ -86,9 +85,10 @@ class Progress:
 
     def show(self, now: bool = False) -> None:
         """One line, unless there was one a moment ago."""
-        if now or time.monotonic() - self._said >= PAUSE:
-            self._said = time.monotonic()
-            self.say(self.line())
+        line = self.line()
+        if (now and line != self._line) or time.monotonic() - self._said >= PAUSE:
+            self._said, self._line = time.monotonic(), line
+            self.say(line)
 
     def line(self) -> str:
         """``12/60 done, 1 failed, 8 running, about 4 min left; pass@2 mean 0.250, best 1.000``."""

@@ -5,6 +5,7 @@ Ray decides where workers live and notices when they die. What is done is on dis
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
@@ -39,8 +40,11 @@ class Worker:
     def __init__(self, make_adapter: MakeAdapter, study: Study, cwd: str) -> None:
         with suppress(OSError):
             os.chdir(cwd)
+        settings = study.executor
+        if settings.devices_per_unit > 1:  # Ray counts the threads of one process, and there will be one a device
+            os.environ["OMP_NUM_THREADS"] = str(max(1, int(settings.num_cpus)))
         self.store = Store(study.folder)
-        self.adapter = make_adapter(study.folder, study.keep)
+        self.adapter = make_adapter(study.folder, study.keep, settings.devices_per_unit)
 
     def ready(self) -> None:
         """Answer when there is a worker."""
@@ -101,16 +105,21 @@ def connect(settings: Executor) -> tuple[Any, bool]:
         raise ValueError("executor.kind ray needs Ray: pip install 'vdmfewshot[ray]', or use kind local") from error
     if ray.is_initialized():
         return ray, False
-    # Without an address Ray would join whatever cluster was last started on this machine.
-    address, local = settings.address or os.environ.get("RAY_ADDRESS") or "local", dict[str, Any]()
+    address, local = ray_address(settings), dict[str, Any]()
     if address == "local":
-        cpus = max(os.cpu_count() or 1, int((settings.workers or 1) * settings.num_cpus))
+        needed = (settings.workers or 1) * settings.num_cpus * settings.devices_per_unit
+        cpus = max(os.cpu_count() or 1, math.ceil(needed))
         local = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 100 << 20}
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(f"no Ray cluster at executor.address {address!r}: {error}") from error
     return ray, True
+
+
+def ray_address(settings: Executor) -> str:
+    """Of the cluster; without one Ray would join whatever cluster was last started on this machine."""
+    return settings.address or os.environ.get("RAY_ADDRESS") or "local"
 
 
 class Pool:
@@ -138,20 +147,25 @@ class Pool:
         self.queue: deque[tuple[Sequence[Unit], int]] = deque((stack, 1) for stack in stacks)
         self.calls: dict[Any, Call] = {}
         self.unborn = 0
-        count, gpus = self._size(len(stacks))
-        kind = ray.remote(Worker).options(
-            num_cpus=self.settings.num_cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0
-        )
+        count, cpus, gpus = self._size(len(stacks))
+        # All that an actor asks for is on one node: several devices need no placement group.
+        kind = ray.remote(Worker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=-1, max_task_retries=0)
         # Where there is no GPU to wait for, workers of one node come up side by side.
         self.workers = [kind.remote(make_adapter, study, str(Path.cwd())) for _ in range(count)]
         progress.workers = count
 
-    def _size(self, stacks: int) -> tuple[int, float]:
-        """Number of workers, and GPUs of each."""
-        resources, settings = self.ray.cluster_resources(), self.settings
-        gpus = settings.num_gpus if settings.num_gpus is not None else float(resources.get("GPU", 0) > 0)
-        room = resources.get("GPU", 0) / gpus if gpus else resources.get("CPU", 1) / settings.num_cpus
-        return max(1, min(settings.workers or int(room), stacks)), gpus
+    def _size(self, stacks: int) -> tuple[int, float, float]:
+        """Number of workers, and CPUs and GPUs of each."""
+        settings, devices = self.settings, self.settings.devices_per_unit
+        nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        gpus = settings.num_gpus if settings.num_gpus is not None else float(any(n.get("GPU", 0) for n in nodes))
+        cpus, gpus = devices * settings.num_cpus, devices * gpus
+        name, each = ("GPU", gpus) if gpus else ("CPU", cpus)
+        room = sum(int(node.get(name, 0) / each) for node in nodes)
+        if room == 0 and ray_address(settings) == "local":
+            most = max(node.get(name, 0) for node in nodes)
+            raise ValueError(f"a worker needs {each:g} {name}s, and this machine has {most:g}; see docs/studies.md")
+        return max(1, min(settings.workers or room, stacks)), cpus, gpus
 
     def run(self) -> None:
         """Until every unit has a result or has failed."""

@@ -52,31 +52,36 @@ def reasons(
 
 def show(summary: Mapping[str, Any], name: str, console: Console, folder: Path) -> None:
     """The table of points, that of families, means over seeds, and what is missing."""
-    rows = [
-        (describe(point["point"]) or name, point["main"], point["scores"][point["main"]]) for point in summary["points"]
-    ]
+    rows = [(describe(point["point"]) or name, point["main"], main_row(point)) for point in summary["points"]]
     table = runs_table(rows)
     table.title = f"{name}: {summary['done']} of {summary['expected']} units"
     console.print(table)
     for point in summary["points"]:
-        if point["families"]:
-            console.print(family_table(point))
+        for kind, groups in (("family", point["families"]), ("task", point.get("tasks"))):
+            if groups:
+                console.print(group_table(point, kind, groups))
     for line in [*over_seeds(summary["points"]), *notes(summary, folder)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def family_table(point: Mapping[str, Any]) -> Table:
-    """One line for each family of tasks: the ways to count a task as passed, or the main score."""
+def main_row(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The main score of a point, with the seconds of training and scoring."""
+    row = point["scores"][point["main"]]
+    return {**row, "seconds": point["fit_seconds"] + row["seconds"]}
+
+
+def group_table(point: Mapping[str, Any], kind: str, groups: Mapping[str, Any]) -> Table:
+    """One line for each family of tasks, or task: the ways to count a task as passed, or the main score."""
     main = point["main"]
     names = [name for name in point["scores"] if name.startswith("pass@")] or [main]
     table = Table(title=describe(point["point"]), box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("family", no_wrap=True)
+    table.add_column(kind, overflow="fold")
     for heading in (*names, "ceiling", "copy input", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for family, scores in {**point["families"], "all": point["scores"]}.items():
+    for name, scores in {**groups, "all": point["scores"]}.items():
         row = scores[main]
-        cells = [scores[name]["score"] for name in names] + [row.get("ceiling"), row.get("copy_input")]
-        table.add_row(family or "-", *map(number, cells), f"{row['n']}/{row['n_expected']}")
+        cells = [scores[score]["score"] for score in names] + [row.get("ceiling"), row.get("copy_input")]
+        table.add_row(name or "-", *map(number, cells), f"{row['n']}/{row['n_expected']}")
     return table
 
 
@@ -102,7 +107,8 @@ def notes(summary: Mapping[str, Any], folder: Path) -> list[str]:
     lines = []
     if missing:
         lines.append(
-            f"{len(missing)} units have no result and count as failures; ceiling and baselines are of the others"
+            f"{len(missing)} of {summary['expected']} units have no result and count as failures; "
+            "ceiling and baselines are of the others"
         )
         shown = list(missing.items())[:SHOWN]
         lines += [f"  {label}: {why['kind'] + ': ' if why['kind'] else ''}{why['reason']}" for label, why in shown]

@@ -17,7 +17,7 @@ from vdmfewshot.storage.limited_yaml import read_yaml
 Point = dict[str, Any]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 #: what a study can keep of a unit beside its records
-KEEPABLE = ("adapter", "frames")
+KEEPABLE = ("pictures", "adapter", "frames")
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,11 @@ class Executor:
 
     Attributes:
         kind: in this process, or on Ray.
-        workers: Ray actors; one per GPU, or one per CPU, if not given.
+        workers: Ray actors; as many as the cluster has room for, if not given.
+        devices_per_unit: GPUs, or processes on CPUs, that train one unit together, as its trainer's ``strategy`` says.
         address: of a running Ray cluster, or ``auto``; a cluster on this machine if not given.
-        num_gpus: of an actor; a fraction shares a card, 0 runs on CPUs. 1 where the cluster has any, if not given.
-        num_cpus: of an actor.
+        num_gpus: for a device; a fraction shares a card, 0 runs on CPUs. 1 where the cluster has any, if not given.
+        num_cpus: for a device.
         max_attempts: at which a unit whose worker died or hung counts as failed.
         timeout: seconds after which a stack counts as hung; if not given, 20 times the median of a unit so far, for
             each of its units, and at least five minutes.
@@ -37,6 +38,7 @@ class Executor:
 
     kind: Literal["local", "ray"] = "local"
     workers: int | None = None
+    devices_per_unit: int = 1
     address: str | None = None
     num_gpus: float | None = None
     num_cpus: float = 1
@@ -55,6 +57,11 @@ class Executor:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int | float) and value > 0):
                 raise ValueError(f"executor.{name} must be a number above 0, got {value!r}")
+        devices, gpus = self.devices_per_unit, self.num_gpus
+        if not (isinstance(devices, int) and devices > 0):
+            raise ValueError(f"executor.devices_per_unit must be a whole number from 1, got {devices!r}")
+        if devices > 1 and gpus not in (None, 0, 1):
+            raise ValueError(f"executor.num_gpus is of a device, and units of {devices} share no card, got {gpus!r}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +79,8 @@ class Study:
         points: points of the grid one by one, instead of ``axes``; one may name its own ``tasks``.
         stack: units that train side by side where they can; ``auto`` is 16, halved where memory does not suffice.
         executor: where units run.
-        keep: what is kept of a unit beside its records: ``adapter``, ``frames``.
+        keep: what is kept of a unit beside its records: ``pictures`` of the first samples, ``adapter``, and ``frames``,
+            which are the generated ones.
         out: folder of studies.
         args: further words of the ``adapt`` command line, for all units.
         wandb: arguments of the W&B logger: one run for the study; none if not given.
@@ -127,7 +135,9 @@ class Study:
 
     @property
     def stack_size(self) -> int:
-        """Units of a stack at most."""
+        """Units of a stack at most; those of several devices run one by one."""
+        if self.executor.devices_per_unit > 1:
+            return 1
         return 16 if self.stack == "auto" else self.stack
 
     def grid(self) -> Iterator[Point]:

@@ -19,6 +19,8 @@ from vdmfewshot.storage.atomic import replacing
 from vdmfewshot.storage.documents import read_json, read_object
 
 DONE = "DONE"
+#: folder of a result that holds pictures, if they are kept
+PICTURES = "pictures"
 #: seconds after which a sign that a unit is running is not believed any more
 STALE = 1800.0
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -14,9 +15,11 @@ from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.records import SAMPLES, publish, to_json, write_atomically
 from vdmfewshot.storage.documents import parse_json
 from vdmfewshot.studies.report import SUMMARY, fingerprint, reasons
-from vdmfewshot.studies.store import Store
+from vdmfewshot.studies.store import PICTURES, Store
 from vdmfewshot.studies.units import Manifest, Unit, describe
 
+#: tasks of one point that are listed one by one
+LISTED = 100
 #: a fresh metric of a unit's task
 MakeMetric = Callable[[Unit], TaskMetric]
 
@@ -44,7 +47,12 @@ def summarize(manifest: Manifest, store: Store, make_metric: MakeMetric) -> dict
         parts = {unit.task: part(unit, store, finished) for unit in units}
         whole, metric = Evaluated.pool(parts), make_metric(next((u for u in units if u.id in finished), units[0]))
         rows.append(row_of(units, parts, whole, finished, metric))
-        publish_point(rows[-1], store.folder, whole, metric, units[0])
+        if len(points) == 1 and not rows[-1]["families"] and 1 < len(parts) <= LISTED:
+            rows[-1]["tasks"] = {task: found.rows(metric, 0.0) for task, found in parts.items()}
+        run = publish_point(rows[-1], store.folder, whole, metric, units[0])
+        for unit in units:
+            if unit.id in finished:
+                publish_pictures(store.place(unit.id), run / "pictures" / "test" / f"step={rows[-1]['step']}", unit)
     content = {
         "results": fingerprint(manifest, finished),
         "expected": len(manifest.units),
@@ -72,7 +80,8 @@ def row_of(
     for unit in units:
         families.setdefault(unit.family, {})[unit.task] = parts[unit.task]
     mine = [finished[unit.id] for unit in units if unit.id in finished]
-    seconds = sum(facts["seconds"] for facts in mine)
+    seconds, fit_seconds = (sum(facts[name] for facts in mine) for name in ("seconds", "fit_seconds"))
+    fit_seconds = min(fit_seconds, seconds)  # results of earlier versions have those of their whole stack
     return {
         "point": units[0].point,
         "main": metric.main,
@@ -80,16 +89,16 @@ def row_of(
         "done": len(mine),
         "solved": [unit.task for unit in units if unit.id in finished and finished[unit.id]["score"] == 1],
         "step": max((facts["step"] for facts in mine), default=0),
-        "fit_seconds": sum(facts["fit_seconds"] for facts in mine),
-        "scores": whole.rows(metric, seconds),
+        "fit_seconds": fit_seconds,
+        "scores": whole.rows(metric, seconds - fit_seconds),  # as of a run: of the scoring
         "families": {
             name: Evaluated.pool(some).rows(metric, 0.0) for name, some in families.items() if len(families) > 1
         },
     }
 
 
-def publish_point(point: Mapping[str, Any], folder: Path, found: Evaluated, metric: TaskMetric, unit: Unit) -> None:
-    """Scores, records and settings of a point where ``vdmfewshot report`` finds those of runs."""
+def publish_point(point: Mapping[str, Any], folder: Path, found: Evaluated, metric: TaskMetric, unit: Unit) -> Path:
+    """Scores, records and settings of a point where ``vdmfewshot report`` finds those of runs; returns its folder."""
     name = safe_key(describe(point["point"]) or "all") + f"-{safe_key(point['main'])}"
     head = {"task": f"{point['expected']} tasks", **{key: point[key] for key in ("main", "step", "fit_seconds")}}
     run = folder / "points" / name
@@ -99,6 +108,15 @@ def publish_point(point: Mapping[str, Any], folder: Path, found: Evaluated, metr
     config = folder / "configs" / f"{unit.config}.yaml"
     if config.is_file():
         write_atomically(run / "config.yaml", config.read_text(encoding="utf-8"))
+    return run
+
+
+def publish_pictures(result: Path, folder: Path, unit: Unit) -> None:
+    """Pictures of a unit, if they were kept, beside those of the other tasks of its point."""
+    place = folder / unit.task
+    inside = place.resolve().is_relative_to(folder.resolve())  # whatever the task is called
+    if inside and (result / PICTURES).is_dir():
+        shutil.copytree(result / PICTURES, place, dirs_exist_ok=True)
 
 
 def part(unit: Unit, store: Store, finished: Mapping[str, Any]) -> Evaluated:
@@ -117,14 +135,21 @@ def tasks_of(manifest: Manifest, finished: Mapping[str, Mapping[str, Any]]) -> d
     return {task: fmean(values) for task, values in scores.items()}
 
 
+def groups_of(point: Mapping[str, Any]) -> Iterator[tuple[dict[str, str], Mapping[str, Any]]]:
+    """Scores of a point, of each of its families, and of each of its tasks."""
+    yield {}, point["scores"]
+    for kind, groups in (("family", point["families"]), ("task", point.get("tasks", {}))):
+        yield from (({kind: name}, scores) for name, scores in groups.items())
+
+
 def write_table(summary: Mapping[str, Any], folder: Path) -> None:
-    """``table.csv``: one line for each point and score."""
+    """``table.csv``: one line for each score of a point, of its families, and of its tasks if they are listed."""
     import pandas as pd
 
     rows = [
-        {**point["point"], "family": family, "score": name, "value": row.pop("score"), **row}
+        {**point["point"], "family": "", "task": "", **group, "score": name, "value": row.pop("score"), **row}
         for point in summary["points"]
-        for family, scores in [("", point["scores"]), *point["families"].items()]
+        for group, scores in groups_of(point)
         for name, row in ((name, dict(row)) for name, row in scores.items())
     ]
     write_atomically(folder / "table.csv", pd.DataFrame(rows).to_csv(index=False))

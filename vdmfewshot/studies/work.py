@@ -59,8 +59,8 @@ class Planner(Protocol):
         """Print the resolved configuration of the first point, and end the process."""
 
 
-#: makes an adapter in the process that uses it: (folder of the study, what is kept of a unit)
-MakeAdapter = Callable[[Path, Sequence[str]], Adapter]
+#: makes an adapter in the process that uses it: (folder of the study, what is kept of a unit, devices of a unit)
+MakeAdapter = Callable[[Path, Sequence[str], int], Adapter]
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,9 @@ class Clock:
         self._wall, self._cpu = time.perf_counter(), sum(os.times()[:4])
 
     def share(self) -> dict[str, float]:
-        """``seconds`` and ``cpu_seconds`` of one unit, all threads and ended children together."""
+        """``seconds``, ``cpu_seconds`` (all threads and ended children) of one unit, and the ``share`` that it is."""
         wall, cpu = time.perf_counter() - self._wall, sum(os.times()[:4]) - self._cpu
-        return {"seconds": wall / self.units, "cpu_seconds": cpu / self.units}
+        return {"seconds": wall / self.units, "cpu_seconds": cpu / self.units, "share": 1 / self.units}
 
 
 def settle(
@@ -151,6 +151,7 @@ def settle(
         store.fail(unit.id, failure)
         return Outcome(unit.id, share["seconds"], failure=failure)
     facts = {**facts_of(draft), "task": unit.task, "point": unit.point, **share}
+    facts["fit_seconds"] *= facts.pop("share")  # of the whole stack until then
     store.publish(unit.id, draft, facts)
     return Outcome(unit.id, share["seconds"], facts=store.facts(unit.id))
 

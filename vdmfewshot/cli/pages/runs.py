@@ -56,7 +56,7 @@ class Sample:
     @property
     def kinds(self) -> list[str]:
         """What the page filters by: ``failed``, ``correct``, ``unsure``."""
-        kinds = {"failed": self.failure is not None, "correct": (self.score or 0) >= RIGHT}
+        kinds = {"failed": self.failure is not None, "correct": RIGHT <= (self.score or 0) <= 1}
         kinds["unsure"] = self.confidence is not None and self.confidence < SURE
         return [kind for kind, holds in kinds.items() if holds]
 
