@@ -30,7 +30,7 @@ MODELS: dict[str, tuple[tuple[int, int], str]] = {
     "kandinsky5-lite": ((512, 768), "MIT"),
     "wan2.1-1.3b": ((480, 832), "Apache 2.0"),
     "skyreels-v2-1.3b": ((544, 960), "Skywork Community"),
-    "ltx-video-2b": ((512, 704), "LTXV Open Weights"),
+    "ltx-video-2b": ((512, 704), "LTX-Video 0.9 RAIL-M"),
     "cogvideox-1.5-5b": ((768, 1360), "CogVideoX"),
     "cogvideox-5b": ((480, 720), "CogVideoX"),
     "wan2.2-ti2v-5b": ((704, 1280), "Apache 2.0"),

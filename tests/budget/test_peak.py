@@ -16,7 +16,7 @@ from tests.backbones.families import FAMILIES
 from tests.tiny import tiny_checkpoint
 from tests.tiny_ltx import tiny_ltx
 from tests.tiny_wan import tiny_wan
-from vdmfewshot.backbones import CogVideoX, LtxVideo, Wan
+from vdmfewshot.backbones import CogVideoX, LtxVideo, LtxVideoCondition, Wan
 from vdmfewshot.budget.memory import MemoryArgs
 from vdmfewshot.lora import adapters
 from vdmfewshot.lora.adapters import LoraArgs
@@ -27,7 +27,10 @@ LORA = LoraArgs(rank=4)
 TWINS: dict[str, tuple[type[Any], Callable[[Path], Path], tuple[int, int, int]]] = {
     "cogvideox": (CogVideoX, tiny_checkpoint, (9, 32, 32)),
     "ltx": (LtxVideo, tiny_ltx, (9, 64, 96)),
+    "ltx-condition": (LtxVideoCondition, lambda folder: tiny_ltx(folder, "0.9.5"), (9, 64, 96)),
     "wan": (Wan, lambda folder: tiny_wan(folder, "2.1-i2v-14b"), (9, 32, 64)),
+    "wan-2.2-ti2v": (Wan, lambda folder: tiny_wan(folder, "2.2-ti2v-5b"), (9, 32, 64)),
+    "wan-2.2-a14b": (Wan, lambda folder: tiny_wan(folder, "2.2-i2v-a14b"), (9, 32, 64)),
     **{name: (f.backbone, f.make, (f.frames[0], *f.size)) for name, f in FAMILIES.items()},
 }
 
@@ -44,7 +47,7 @@ def peak(run: Callable[[], None]) -> int:
     return top
 
 
-SLOW = ("ltx", "kandinsky", "ltx2")
+SLOW = ("ltx", "ltx-condition", "wan-2.2-ti2v", "wan-2.2-a14b", "kandinsky", "ltx2")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in TWINS])

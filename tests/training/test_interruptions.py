@@ -11,12 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from tests.runs import options, run
 from tests.tiny_training import adapter_weights, make_data, make_module, make_trainer
 from vdmfewshot.cli import front
+from vdmfewshot.cli.errors import LOST
 from vdmfewshot.training.checkpoint import AtomicCheckpointIO
 
 pytestmark = pytest.mark.usefixtures("meeting_port")
@@ -71,45 +73,40 @@ def test_terminated_at_twenty_random_moments_a_run_goes_on(tiny: Path, pairs_roo
     assert len(set(steps)) > 5, steps
 
 
-RANKS = """
-import sys, os
-from pathlib import Path
-from lightning.pytorch import Callback
-from tests.tiny_training import make_data, make_module, make_trainer
-
-class Ready(Callback):
-    def on_train_batch_end(self, trainer, *args):
-        if trainer.global_step == 3:
-            (Path(sys.argv[3]) / f"rank{trainer.global_rank}").write_text(str(os.getpid()))
-
-if __name__ == "__main__":
-    tiny, root, folder = map(Path, sys.argv[1:4])
-    trainer = make_trainer(folder, 100_000, strategy="ddp", devices=2, callbacks=[Ready()])
-    trainer.fit(make_module(tiny), datamodule=make_data(root))
-"""
-
-
 @pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["ddp_cpu", "sharded_cpu"])
 @pytest.mark.parametrize("victim", [0, 1])
 def test_when_a_rank_dies_all_end(
-    victim: int, tiny: Path, pairs_root: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+    victim: int,
+    strategy: str,
+    tiny: Path,
+    pairs_root: Path,
+    tmp_path: Path,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    script = tmp_path / "ranks.py"
-    script.write_text(RANKS)
+    endless = ["--trainer.max_steps=100000", "--trainer.log_every_n_steps=1", "--name=ranks"]
+    trainer = f"--trainer={ROOT}/experiments/trainer/{strategy}.yaml"
+    args = ["fit", trainer, *options(tiny, tmp_path, pairs_root), *endless]
+    metrics, said = tmp_path / "ranks/version_0/metrics.csv", tmp_path / "said.txt"
     env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(script), str(tiny), str(pairs_root), str(tmp_path)]
-    main = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    with said.open("w") as stream:
+        main = subprocess.Popen([sys.executable, "-m", "vdmfewshot", *args], env=env, stdout=stream, stderr=stream)
     try:
-        until(lambda: len(list(tmp_path.glob("rank?"))) == 2, 240)
-        pids = [int((tmp_path / f"rank{rank}").read_text()) for rank in (0, 1)]
-        os.kill(pids[victim], signal.SIGKILL)
+        until(lambda: (metrics.is_file() and metrics.stat().st_size > 0) or main.poll() is not None, 240)
+        (other,) = [
+            p for p in psutil.Process(main.pid).children(recursive=True) if p.environ().get("LOCAL_RANK") == "1"
+        ]
+        os.kill((main.pid, other.pid)[victim], signal.SIGKILL)
         killed = time.monotonic()
         assert main.wait(timeout=60) != 0
-        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), 60)
+        psutil.wait_procs([other], timeout=60)
+        assert not other.is_running()
         record_property("seconds", time.monotonic() - killed)
     finally:
         main.kill()
         main.wait()
+    assert LOST in said.read_text()
+    assert "Traceback" not in said.read_text()
 
 
 def test_two_runs_share_a_cache(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:

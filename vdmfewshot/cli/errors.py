@@ -14,6 +14,11 @@ from pathlib import Path
 from vdmfewshot.storage.errors import storage_error
 
 PACKAGE = Path(__file__).parents[1]
+#: what the other processes of a run say when one of them has ended
+LOST = (
+    "another process of this run has ended, or its machine is out of reach, so this one ends too; what it said last "
+    "tells why. Go on from the last checkpoint with --ckpt_path"
+)
 
 
 class Mistake(ValueError):
@@ -70,10 +75,23 @@ def plain_errors() -> Iterator[None]:
         if (known := storage_error(error)) is not None:
             sys.stderr.write(f"error: {known}\n")
             raise SystemExit(os.EX_IOERR) from None
+        if is_lost_process(error):
+            sys.stderr.write(f"error: {LOST}\n")
+            raise SystemExit(os.EX_TEMPFAIL) from None
         known_mistake = explained(error)
         if known_mistake is None:
             raise
         raise refuse(known_mistake) from None
+
+
+def is_lost_process(error: BaseException) -> bool:
+    """Whether torch's collectives failed because a process that takes part is gone, or does not answer.
+
+    By names, so that torch need not be imported: NCCL raises a ``DistError``, gloo a bare ``RuntimeError``.
+    """
+    if any(cls.__name__ == "DistError" for cls in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and "gloo/transport" in str(error)
 
 
 def explained(error: Exception) -> Exception | None:

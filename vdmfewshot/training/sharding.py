@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from lightning.pytorch import Trainer
@@ -10,11 +13,15 @@ from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 
 from vdmfewshot.backbones.late_cast import LateCast
 from vdmfewshot.budget.cost import Cost
 from vdmfewshot.budget.memory import MemoryArgs
 from vdmfewshot.training.processes import leave_frozen_alone
+
+#: of glibc's ``mallopt``: the size from which a buffer is a mapping of its own
+M_MMAP_THRESHOLD = -3
 
 
 class ShardedStrategy(DDPStrategy):
@@ -47,11 +54,14 @@ class ShardedStrategy(DDPStrategy):
         if not hasattr(module, "backbone"):
             raise ValueError(f"strategy=sharded needs a FewShotModule, got {type(module).__name__}; use strategy=ddp")
         check(module)
+        if self.root_device.type == "cpu":
+            return_memory_at_once()
         mesh = self._mesh()
         for denoiser in module.backbone.denoisers:
             shard_frozen(getattr(denoiser, module.backbone.blocks_name), mesh, module.backbone.late_cast)
             if not isinstance(denoiser, FSDPModule):  # of no parameter of its own, but blocks then share their buffers
                 fully_shard(denoiser, mesh=mesh, ignored_params=set(denoiser.parameters()))
+            let_go_of_the_file(denoiser)
         leave_frozen_alone(module)
         super().setup(trainer)
 
@@ -94,14 +104,35 @@ def shard_frozen(blocks: nn.ModuleList, mesh: DeviceMesh, late_cast: LateCast | 
             fully_shard(block, mesh=mesh, reshard_after_forward=True, ignored_params=trained)
 
 
+def return_memory_at_once() -> None:
+    """Let glibc give buffers of a megabyte or more back to the system as soon as they are freed.
+
+    It keeps them by default, up to 32 MB each: gathered blocks then pile up in the heaps of several threads, to more
+    than the whole model (measured: docs/how-to/large-models.md). Other C libraries have no such setting.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(M_MMAP_THRESHOLD, 1 << 20)
+
+
+def let_go_of_the_file(denoiser: nn.Module) -> None:
+    """Copy what stays whole, once the blocks are shared out: one tensor of a mapped file keeps all of its pages."""
+    for tensor in chain(denoiser.parameters(), denoiser.buffers()):
+        if not isinstance(tensor, DTensor) and tensor.device.type == "cpu":  # those on a GPU are copies already
+            tensor.data = tensor.data.clone()
+
+
 def is_sharded(module: nn.Module) -> bool:
     """Whether some parameters are shared out, so that a forward pass needs all processes."""
     return any(isinstance(child, FSDPModule) for child in module.modules())
 
 
 def shared(cost: Cost, processes: int) -> Cost:
-    """What one of ``processes`` needs: its share of the frozen weights, a whole block that computes, and the next."""
-    frozen = cost.total.frozen / processes + 2 * cost.block.frozen
+    """What one of ``processes`` needs: its share of the frozen weights, and three whole blocks.
+
+    The one that computes, the buffer that it was gathered in, and the buffer of the next.
+    """
+    frozen = cost.total.frozen / processes + 3 * cost.block.frozen
     return replace(cost, total=replace(cost.total, frozen=frozen, linear=cost.total.linear / processes))
 
 
