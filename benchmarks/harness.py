@@ -13,7 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+import vdmfewshot
+
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("torch", "lightning", "diffusers", "peft", "vdmfewshot")
+LIBRARIES = ("torch", "lightning", "diffusers", "peft")
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
@@ -80,8 +82,17 @@ def hardware() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": gpu,
         "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **{name: installed(name) for name in LIBRARIES},
+        "vdmfewshot": vdmfewshot.__version__,  # a checkout need not be installed
     }
+
+
+def installed(name: str) -> str | None:
+    """Version of a library; ``None`` if nothing tells."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def publish(name: str, rows: Sequence[Mapping[str, Any]], args: argparse.Namespace, **more: Any) -> Path:

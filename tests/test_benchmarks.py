@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
+import vdmfewshot
 from benchmarks import predict, stack, startup, step
 from benchmarks.curve import TASKS, choose
-from benchmarks.harness import interleave, ratios
+from benchmarks.harness import hardware, installed, interleave, ratios
 from benchmarks.models import PUBLISHED, RandomCheckpoint
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.cli.command import make_cli
@@ -79,6 +80,13 @@ def test_a_start_up_process_that_fails_is_an_error() -> None:
 
 def test_a_run_is_timed_until_it_speaks() -> None:
     startup.first_word("-c", "import sys, time; sys.stderr.write('a'); sys.stderr.flush(); time.sleep(1000)")()
+
+
+def test_a_checkout_that_is_not_installed_can_be_measured() -> None:
+    """As on a GPU machine to which it was copied."""
+    assert installed("a-library-that-is-not-there") is None
+    found = hardware()
+    assert (found["vdmfewshot"], found["torch"]) == (vdmfewshot.__version__, torch.__version__)
 
 
 def test_rounds_are_interleaved_and_ratios_are_taken_within_them() -> None:
