@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 import yaml
@@ -85,16 +87,12 @@ def members(folder: Path) -> dict[int, int]:
 
 
 def children_named(word: str) -> list[int]:
-    """Processes of Ray workers on this machine that run our actors."""
+    """Workers of a Ray cluster that this process has started, which run our actors."""
     found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                line = (entry / "cmdline").read_bytes()
-            except OSError:
-                continue
-            if line.startswith(f"ray::{word}".encode()):
-                found.append(int(entry.name))
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if " ".join(child.cmdline()).startswith(f"ray::{word}"):
+                found.append(child.pid)
     return found
 
 
