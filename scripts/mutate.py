@@ -3,7 +3,7 @@
     python scripts/mutate.py --sample 160
     python scripts/mutate.py --only metrics/intervals --sample 0
 
-Works on a copy in a temporary folder. The tests of a change run in a fork of this process, which has the libraries
+Works on copies in a temporary folder. The tests of a change run in a fork of this process, which has the libraries
 loaded. First the tests must pass without any change. Prints every survivor as a diff: it is either an equal program or
 a missing test.
 """
@@ -21,7 +21,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -128,20 +129,55 @@ def preload() -> None:
         getattr(sys.modules["diffusers"], name)
 
 
-def survives(copy: Path, tests: list[str]) -> bool:
-    """Whether all tests pass on the copy. A run without end counts as noticed."""
+@dataclass
+class Trial:
+    """A change of a target whose tests run in a child process."""
+
+    number: int
+    child: int
+    copy: Path
+    file: Path
+    original: str
+    deadline: float
+
+    def verdict(self) -> bool | None:
+        """Whether all tests pass, ``None`` while they run. A run without end counts as noticed."""
+        done, status = os.waitpid(self.child, os.WNOHANG)
+        if not done and time.monotonic() < self.deadline:
+            return None
+        if not done:
+            os.killpg(self.child, signal.SIGKILL)
+            os.waitpid(self.child, 0)
+        self.file.write_text(self.original)
+        return bool(done) and os.waitstatus_to_exitcode(status) == 0
+
+
+def started(number: int, copy: Path, name: str, text: str | None) -> Trial:
+    """Run the tests of a target on a copy whose source is changed to ``text``, or not changed."""
+    file = copy / source_of(name).relative_to(ROOT)
+    original = file.read_text()
+    file.write_text(text or original)
     child = os.fork()
     if child == 0:
-        run_tests(copy, tests)
-    deadline = time.monotonic() + SECONDS
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status) == 0
-        time.sleep(0.1)
-    os.killpg(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return False
+        run_tests(copy, TARGETS[name])
+    return Trial(number, child, copy, file, original, time.monotonic() + SECONDS)
+
+
+def verdicts(copies: Sequence[Path], changes: Sequence[tuple[str, str | None]]) -> Iterator[bool]:
+    """Whether the tests pass under each change, in order; as many run at a time as there are copies."""
+    free, waiting, running, known = list(copies), list(enumerate(changes)), list[Trial](), dict[int, bool]()
+    for wanted in range(len(changes)):
+        while wanted not in known:
+            while free and waiting:
+                number, change = waiting.pop(0)
+                running.append(started(number, free.pop(), *change))
+            for trial in [*running]:
+                if (verdict := trial.verdict()) is not None:
+                    known[trial.number] = verdict
+                    running.remove(trial)
+                    free.append(trial.copy)
+            time.sleep(0.05)
+        yield known[wanted]
 
 
 def run_tests(copy: Path, tests: list[str]) -> NoReturn:
@@ -166,6 +202,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sample", type=int, default=160, help="changes to try; 0: all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2, help="changes tried at a time")
     parser.add_argument("--only", nargs="*", default=list(TARGETS), choices=list(TARGETS))
     args = parser.parse_args()
     preload()
@@ -173,28 +210,30 @@ def main() -> None:
     random.Random(args.seed).shuffle(everything)
     chosen, caught = everything[: args.sample or None], 0
     with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder)
-        for part in ("vdmfewshot", "tests", "experiments"):
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(ROOT / "pyproject.toml", copy)
-        for name in sorted({name for name, _, _ in chosen}):
-            if not survives(copy, TARGETS[name]):
+        copies = [copied(Path(folder) / str(number)) for number in range(args.workers)]
+        names = sorted({name for name, _, _ in chosen})
+        for name, passes in zip(names, verdicts(copies, [(name, None) for name in names]), strict=True):
+            if not passes:
                 raise SystemExit(f"the tests of {name} fail without any change")
             print(f"{name}: its tests pass without a change", flush=True)
-        for count, (name, line, text) in enumerate(chosen, start=1):
-            file = copy / source_of(name).relative_to(ROOT)
-            original = file.read_text()
-            file.write_text(text)
-            lives = survives(copy, TARGETS[name])
-            file.write_text(original)
+        passing = verdicts(copies, [(name, text) for name, _, text in chosen])
+        for count, ((name, line, text), lives) in enumerate(zip(chosen, passing, strict=True), start=1):
             caught += not lives
             print(f"[{count}/{len(chosen)}] {name}:{line} {'SURVIVES' if lives else 'noticed'}", flush=True)
             if lives:
-                plain = ast.unparse(ast.parse(original))
+                plain = ast.unparse(ast.parse(source_of(name).read_text()))
                 print("\n".join(difflib.unified_diff(plain.splitlines(), text.splitlines(), n=0, lineterm="")))
     print(
         f"{caught} of {len(chosen)} changes noticed ({100 * caught / max(1, len(chosen)):.0f} %), of {len(everything)}"
     )
+
+
+def copied(folder: Path) -> Path:
+    """A copy of what the tests need."""
+    for part in ("vdmfewshot", "tests", "experiments"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    return folder
 
 
 def source_of(name: str) -> Path:
