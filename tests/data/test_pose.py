@@ -121,10 +121,12 @@ def test_other_skeletons_have_one_constant_for_all_joints(tmp_path):
     assert pose(tmp_path, sigmas=[0.1, 0.2, 0.3]).make_metric().sigmas == (0.1, 0.2, 0.3)
 
 
-def test_the_radius_of_discs_is_an_option(tmp_path):
+def test_discs_are_large_on_small_canvases_unless_said_otherwise(tmp_path):
     write(tmp_path, people(tmp_path))
-    small, large = pose(tmp_path).codec, pose(tmp_path, radius=0.08).codec
-    assert (small.spec()["radius"], large.spec()["radius"]) == (0.04, 0.08)
+    small, given = pose(tmp_path, height=96, width=128), pose(tmp_path, height=96, width=96, radius=0.05)
+    assert [data.codec.spec()["radius"] for data in (small, given)] == [0.08, 0.05]
+    assert pose(tmp_path, height=128, width=160).codec.spec()["radius"] == 0.04
+
 
 
 def test_mirrored_joints_swap_sides():

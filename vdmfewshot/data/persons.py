@@ -24,6 +24,8 @@ from vdmfewshot.metrics.base import TaskMetric
 from vdmfewshot.metrics.keypoint_ap import COCO_SIGMAS
 from vdmfewshot.metrics.pose import PoseMetric
 
+#: radius of a joint's disc, and where the large one is the default: sides in pixels below this, up to so many joints
+SMALL_DISC, LARGE_DISC, SMALL_CANVAS, MOST_LARGE = 0.04, 0.08, 128, 17
 #: a box may reach over the border, but not be this many times as large as the picture
 LARGEST_BOX = 2.0
 #: OKS constant of joints of which nothing is known: within COCO's, eyes .025 to hips .107
@@ -142,7 +144,8 @@ class PersonDataModule(FewShotDataModule):
 
     Args:
         padding: side of the crop as a multiple of the box's longer side.
-        radius: of a joint's disc, as a share of the canvas's shorter side; larger ones suit small canvases, few joints.
+        radius: of a joint's disc, as a share of the canvas's shorter side; if not given, 0.08 on canvases below 128 px
+            with up to 17 joints, where smaller discs are hardly learned (docs/results/defaults), else 0.04.
         sigmas: constants of OKS for each joint; if not given, COCO's for its 17 joints, 0.05 for others.
         swaps: pairs of joints, by index, that change places in mirror images; by ``flip_idx`` of YOLO or by their names
             if not given.
@@ -158,7 +161,7 @@ class PersonDataModule(FewShotDataModule):
     def __init__(
         self,
         padding: float = 1.25,
-        radius: float = 0.04,
+        radius: float | None = None,
         sigmas: list[float] | None = None,
         swaps: list[list[int]] | None = None,
         exif: Exif = "auto",
@@ -176,7 +179,8 @@ class PersonDataModule(FewShotDataModule):
 
     def make_codec(self) -> Codec[Any]:
         """One coloured disc a joint."""
-        return KeypointCodec(len(self._joints), self.radius)
+        small = min(self.height, self.width) < SMALL_CANVAS and len(self._joints) <= MOST_LARGE
+        return KeypointCodec(len(self._joints), self.radius or (LARGE_DISC if small else SMALL_DISC))
 
     def make_metric(self) -> TaskMetric:
         """PCK, OKS and COCO AP.
