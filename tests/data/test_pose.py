@@ -128,7 +128,6 @@ def test_discs_are_large_on_small_canvases_unless_said_otherwise(tmp_path):
     assert pose(tmp_path, height=128, width=160).codec.spec()["radius"] == 0.04
 
 
-
 def test_mirrored_joints_swap_sides():
     mirrored = mirrored_joints(NAMES)
     assert mirrored[0] == 0
