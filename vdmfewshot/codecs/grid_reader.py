@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +19,8 @@ Lines = tuple[NDArray[np.int64], NDArray[np.int64]]
 HOPELESS = 0.22
 #: share of fully wrong pixels below which no colour cast is looked for
 CLEAN = 0.005
+#: rows of a frame whose distances to all colours are worked out at once
+ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,14 @@ class GridReader:
     def _maps(self, picture: Floats, shift: Floats) -> Costs:
         """Truncated squared distance of every pixel to canvas, border and its nearest cell colour."""
         table = shifted(np.concatenate([self.canvas[None], self.line[None], self.cells]), shift)
-        planes = distance_planes(picture, table)
-        costs = [np.minimum(plane / TRUNCATE**2, 1.0) for plane in (planes[0], planes[1], planes[2:].min(axis=0))]
+        costs = np.empty((3, *picture.shape[:2]), dtype=np.float32)
+        for start in range(0, len(picture), ROWS):  # what fits the processor's cache
+            planes = distance_planes(picture[start : start + ROWS], table)
+            part = costs[:, start : start + ROWS]
+            part[:2] = planes[:2]
+            np.min(planes[2:], axis=0, out=part[2])
+        costs *= np.float32(1 / TRUNCATE**2)
+        np.clip(costs, 0.0, 1.0, out=costs)
         return Costs(canvas=costs[0], border=costs[1], cell=costs[2])
 
     def _draw(self, fit: Located) -> Floats:
@@ -168,12 +175,12 @@ class GridReader:
 
     def _explained(self, picture: Floats, roles: NDArray[np.int64], reading: Reading, shift: Floats) -> float:
         """Share of the variance that the drawn grid explains within one cell around it; negative for nonsense."""
-        reach = 2 * (self.style.cell + self.style.border) + 1
-        near = cv2.dilate((roles > -2).astype(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+        reach = self.style.cell + self.style.border
+        near = tuple(_around(np.asarray((roles > -2).any(axis=axis)), reach) for axis in (1, 0))
         fixed = shifted(np.stack([self.canvas, self.line]), shift)
         drawn = np.concatenate([reading.colors.reshape(-1, 3), fixed])[roles[near]]
         seen = picture[near]
-        error, spread = (seen - drawn).ravel(), (seen - seen.mean(axis=0)).ravel()
+        error, spread = (seen - drawn).ravel(), (seen - seen.mean(axis=(0, 1))).ravel()
         return 1.0 - float(error @ error) / max(float(spread @ spread), 1.0)
 
     def _contrast(self, picture: Floats, roles: NDArray[np.int64], shift: Floats) -> float:
@@ -187,6 +194,12 @@ class GridReader:
         outside = picture[roles == -2]
         canvas = outside.mean(axis=0) if len(outside) else shifted(self.canvas[None], shift)[0]
         return float(np.linalg.norm(border - canvas))
+
+
+def _around(inside: NDArray[np.bool_], reach: int) -> slice:
+    """The places that are inside, and so many on both sides."""
+    places = np.flatnonzero(inside)
+    return slice(max(int(places[0]) - reach, 0), int(places[-1]) + reach + 1) if len(places) else slice(0, 0)
 
 
 def _surround(maps: Costs, roles: NDArray[np.int64]) -> float:

@@ -104,16 +104,16 @@ def squared_distances(pixels: Floats, colors: Floats) -> Floats:
 
 
 def distance_planes(picture: Floats, colors: Floats) -> Floats:
-    """(H, W, 3) picture and (K, 3) colours → (K, H, W) squared RGB distances.
+    """(H, W, 3) picture and (K, 3) colours → (K, H, W) squared RGB distances, up to rounding: 0 may be just below it.
 
     As ``squared_distances``, with a plane for each colour: a minimum over colours is then one over whole pictures.
     """
     pixels, table = picture.reshape(-1, 3) - np.float32(128.0), colors - np.float32(128.0)
-    planes = (-2.0 * table) @ pixels.T
-    planes += np.einsum("nc,nc->n", pixels, pixels)
-    planes += (table**2).sum(axis=1)[:, None]
-    distances: Floats = np.maximum(planes, 0.0, out=planes).reshape(len(colors), *picture.shape[:2])
-    return distances
+    # |p|² - 2 p·t + |t|² as one product
+    known = np.empty((len(pixels), 5), dtype=np.float32)
+    known[:, :3], known[:, 3], known[:, 4] = pixels, np.einsum("nc,nc->n", pixels, pixels), 1.0
+    wanted = np.column_stack([-2.0 * table, np.ones(len(table)), (table**2).sum(axis=1)]).astype(np.float32)
+    return (wanted @ known.T).reshape(len(colors), *picture.shape[:2])
 
 
 def nearest(pixels: Floats, palette: Sequence[Color] | Floats) -> NDArray[np.int64]:

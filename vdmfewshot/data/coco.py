@@ -14,6 +14,8 @@ from vdmfewshot.data.files import read_text
 from vdmfewshot.storage.documents import parse_json
 
 Record = dict[str, Any]
+#: why a file among others is left out
+BROKEN = "not readable as JSON; export it again"
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,11 @@ class Survey:
 
     def notes(self) -> list[str]:
         """One line for each thing that a person should know before training."""
-        notes = [f"left out {summarize(self.left_out)}"] if self.left_out else []
+        return [*([f"left out {summarize(self.left_out)}"] if self.left_out else []), *self.doubts()]
+
+    def doubts(self) -> list[str]:
+        """One line for each thing that was read, and may be meant otherwise."""
+        notes = []
         if self.unused:
             notes.append(f"not used, as nothing that was asked for is labelled there: {_counted(self.unused)}")
         if self.dark:
@@ -110,12 +114,16 @@ class Survey:
 
 def summarize(left_out: Sequence[LeftOut]) -> str:
     """``3: 2 × reason (place, place), 1 × reason (place)``, commonest first."""
-    by_reason: dict[str, list[str]] = {}
+    return f"{len(left_out)}: " + "; ".join(by_reason(left_out))
+
+
+def by_reason(left_out: Sequence[LeftOut]) -> list[str]:
+    """``2 × reason (place, place)``, commonest first."""
+    places: dict[str, list[str]] = {}
     for item in left_out:
-        by_reason.setdefault(item.reason, []).append(item.source)
-    groups = sorted(by_reason.items(), key=lambda group: -len(group[1]))
-    parts = [f"{len(places)} × {reason} ({_some(places)})" for reason, places in groups]
-    return f"{len(left_out)}: " + "; ".join(parts)
+        places.setdefault(item.reason, []).append(item.source)
+    groups = sorted(places.items(), key=lambda group: -len(group[1]))
+    return [f"{len(found)} × {reason} ({_some(found)})" for reason, found in groups]
 
 
 def tell(task: str, survey: Survey) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from vdmfewshot.data.coco import read_json
+from vdmfewshot.data.coco import BROKEN, read_json
 from vdmfewshot.data.examples import DataError, LeftOut
 from vdmfewshot.data.files import files_below
 from vdmfewshot.data.formats.coco import choose_files, is_coco, read_coco
@@ -23,7 +23,6 @@ Format = Literal["auto", "pairs", "coco", "voc", "yolo", "labelme", "cvat", "lab
 
 #: JSON files that are looked at, and the largest of them in bytes, to find out what they are
 LOOKED_AT, LARGEST = 20, 512 << 20
-BROKEN = "not readable as JSON; export it again"
 
 
 def find_format(root: Path) -> Format | None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from vdmfewshot.data.coco import numbers, read_json, record_size
+from vdmfewshot.data.coco import BROKEN, numbers, read_json, record_size
 from vdmfewshot.data.examples import DataError, LeftOut
 from vdmfewshot.data.files import files_below
 from vdmfewshot.data.formats.finding import Pictures
@@ -45,7 +45,7 @@ def annotated_files(root: Path, found: Reading) -> Iterator[tuple[Path, list[Any
             picture = picture_beside(file, content, pictures)
             size = record_size({"height": content.get("imageHeight"), "width": content.get("imageWidth")})
         except DataError:
-            found.left_out.append(LeftOut(file.name, "not readable as JSON"))
+            found.left_out.append(LeftOut(file.name, BROKEN))
         except ValueError as error:
             found.problems.append(f"{file}: {error}")
         else:

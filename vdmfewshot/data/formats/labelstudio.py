@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 import numpy as np
 from numpy.typing import NDArray
 
-from vdmfewshot.data.coco import numbers, read_json
+from vdmfewshot.data.coco import BROKEN, numbers, read_json
 from vdmfewshot.data.examples import DataError, LeftOut
 from vdmfewshot.data.files import files_below
 from vdmfewshot.data.formats.finding import Pictures
@@ -47,7 +47,7 @@ def annotated_tasks(root: Path, found: Reading) -> Iterator[tuple[str, Any, Path
         try:
             content = read_json(file)
         except DataError:
-            found.left_out.append(LeftOut(file.name, "not readable as JSON"))
+            found.left_out.append(LeftOut(file.name, BROKEN))
             continue
         for index, task in enumerate(content if is_labelstudio(content) else []):
             place = f"{file.name}: task {task.get('id', index) if isinstance(task, Mapping) else index}"

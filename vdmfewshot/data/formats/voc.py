@@ -31,7 +31,7 @@ def read_voc(root: Path) -> Export:
             picture = _picture(file, element, pictures)
             things = list(_things(element, file, export))
         except DataError:
-            export.left_out.append(LeftOut(file.name, "not readable as XML"))
+            export.left_out.append(LeftOut(file.name, "not readable as XML; export it again"))
             continue
         except ValueError as error:
             export.problems.append(f"{file}: {error}")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -28,11 +31,29 @@ def available() -> bool:
     return importlib.util.find_spec("pybullet") is not None
 
 
+@contextmanager
+def _mute() -> Iterator[None]:
+    """Without what C code prints: pybullet greets with its build time, past ``sys.stdout`` and ``sys.stderr``."""
+    streams = (1, 2)
+    kept = [os.dup(stream) for stream in streams]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for stream in streams:
+            os.dup2(nowhere, stream)
+        yield
+    finally:
+        for stream, copy in zip(streams, kept, strict=True):
+            os.dup2(copy, stream)
+        for copy in (*kept, nowhere):
+            os.close(copy)
+
+
 @functools.cache
 def _client() -> tuple[Any, str]:
     """(pybullet with one world of this process, folder of its models)."""
-    import pybullet
-    import pybullet_data
+    with _mute():
+        import pybullet
+        import pybullet_data
 
     pybullet.connect(pybullet.DIRECT)
     return pybullet, str(pybullet_data.getDataPath())
