@@ -97,9 +97,11 @@ def test_nothing_of_a_unit_outlives_a_study_that_is_killed(tiny: Path, tmp_path:
     command = [sys.executable, "-m", "vdmfewshot", "study", "-c", str(file), "--out", str(tmp_path / "out"), *TWO]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     driver = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
-    until(lambda: len(members(tmp_path)) == 2)
-    driver.kill()
-    driver.wait()
+    try:
+        until(lambda: len(members(tmp_path)) == 2, 900)
+    finally:
+        driver.kill()
+        driver.wait()
     until(lambda: not members(tmp_path), 20)
 
 
