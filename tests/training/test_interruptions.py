@@ -92,7 +92,7 @@ def test_when_a_rank_dies_all_end(
     with said.open("w") as stream:
         main = subprocess.Popen([sys.executable, "-m", "vdmfewshot", *args], env=env, stdout=stream, stderr=stream)
     try:
-        until(lambda: (metrics.is_file() and metrics.stat().st_size > 0) or main.poll() is not None, 240)
+        until(lambda: (metrics.is_file() and metrics.stat().st_size > 0) or main.poll() is not None, 900)
         (other,) = [
             p for p in psutil.Process(main.pid).children(recursive=True) if p.environ().get("LOCAL_RANK") == "1"
         ]

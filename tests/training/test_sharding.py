@@ -42,6 +42,8 @@ class Losses(Callback):
         blocks = module.backbone.blocks if isinstance(trainer.strategy, ShardedStrategy) else []
         # Each would keep what it gathered last, so that nothing would be saved.
         assert len({id(block._get_fsdp_state()._comm_ctx) for block in blocks}) <= 1
+        whole = [p for p in module.backbone.denoiser.parameters() if blocks and not isinstance(p, DTensor)]
+        assert all(p.untyped_storage().nbytes() == p.nbytes for p in whole), "one tensor of a file keeps all of it"
         self.bytes = local_bytes(module.backbone.blocks) - sum(p.nbytes for p in module.parameters() if p.requires_grad)
 
 tiny, roots, folder = map(Path, sys.argv[1:4])
