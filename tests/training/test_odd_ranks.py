@@ -50,7 +50,7 @@ def answers(tiny: Path, pairs_root: Path, tmp_path_factory: pytest.TempPathFacto
             (folder / "script.py").write_text(SCRIPT)
             env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
             command = [sys.executable, folder / "script.py", tiny, pairs_root, folder, kind, devices, *QUERIES]
-            ended = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=500)
+            ended = subprocess.run([str(c) for c in command], env=env, capture_output=True, text=True, timeout=1800)
             assert ended.returncode == 0, ended.stderr[-3000:]
         return done[kind]
 

@@ -21,7 +21,7 @@ def ddp_script(folder: Path, tiny: Path, roots: Path, devices: int) -> dict[str,
     (folder / "script.py").write_text(SCRIPT)
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     command = [sys.executable, folder / "script.py", tiny, roots, folder, devices]
-    done = subprocess.run([*map(str, command)], env=env, capture_output=True, text=True, timeout=240)
+    done = subprocess.run([*map(str, command)], env=env, capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     weights: dict[str, torch.Tensor] = torch.load(folder / "weights.pt", weights_only=True)
     return weights
