@@ -100,7 +100,7 @@ def test_paper_preset_is_that_of_the_paper(capsys: pytest.CaptureFixture[str]) -
     model = config["model"]["init_args"]
     assert (model["lora"]["rank"], model["lora"]["alpha"]) == (64, 32)
     assert (model["optimizer"]["class_path"], model["optimizer"]["init_args"]["lr"]) == ("torch.optim.AdamW", 1e-4)
-    assert model["lr_scheduler"] is None
+    assert (model["lr_scheduler"], model["emphasis"]) == (None, 0)
     sampling = SamplingArgs(**model["sampling"])
     assert (sampling.num_inference_steps(PAPERS), sampling.guidance_scale) == (50, 6.0), "no file below sets them"
     assert config["trainer"]["gradient_clip_val"] == 1.0

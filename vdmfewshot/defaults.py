@@ -34,15 +34,17 @@ class Preset:
         transition: from input to target, see ``vdmfewshot.clips.transition``.
         timestep_shift: above 1, more of the training is spent where noise is high.
         sampling_steps: denoising steps of a prediction, without guidance.
+        emphasis: k of ``FewShotModule`` for targets of little paint, such as joints.
     """
 
     num_frames: int
     transition: TransitionName
     timestep_shift: float
     sampling_steps: int
+    emphasis: float = 0.0
 
 
 #: of the model that ships: one-frame mode, one step
-EMBEDDED = Preset(num_frames=5, transition="immediate", timestep_shift=4.0, sampling_steps=1)
+EMBEDDED = Preset(num_frames=5, transition="immediate", timestep_shift=4.0, sampling_steps=1, emphasis=9.0)
 #: of models that we have not measured: the papers' clips
 PAPERS = Preset(num_frames=9, transition="discrete", timestep_shift=1.0, sampling_steps=10)

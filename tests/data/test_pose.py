@@ -2,13 +2,17 @@ import json
 
 import numpy as np
 import pytest
+from lightning import Trainer
 
 from tests.data.coco_files import NAMES, SIZE, people, pose, write
 from tests.data.folders import picture, save
+from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.data.examples import DataError
 from vdmfewshot.data.joints import mirrored_joints
 from vdmfewshot.data.persons import Window
 from vdmfewshot.data.pose import CocoPoseDataModule
+from vdmfewshot.defaults import EMBEDDED, PAPERS
+from vdmfewshot.training.module import FewShotModule
 
 
 def test_crops_show_the_person_and_joints_move_with_it(tmp_path):
@@ -119,6 +123,17 @@ def test_other_skeletons_have_one_constant_for_all_joints(tmp_path):
     assert data.support[0].target.shape == (3, 3)
     assert data.make_metric().sigmas == (0.05,) * 3
     assert pose(tmp_path, sigmas=[0.1, 0.2, 0.3]).make_metric().sigmas == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize(("preset", "given", "expected"), [(EMBEDDED, None, 9), (PAPERS, None, 0), (EMBEDDED, 2.0, 2)])
+def test_paint_of_joints_counts_more_where_that_was_measured(tmp_path, preset, given, expected):
+    module = FewShotModule(CogVideoX("embedded"), emphasis=given)
+    module.backbone.preset = preset
+    assert module.paint_emphasis == (given or 0), "no joints, no emphasis"
+    write(tmp_path, people(tmp_path))
+    module.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    module.trainer.datamodule = pose(tmp_path)
+    assert module.paint_emphasis == expected
 
 
 def test_discs_are_large_on_small_canvases_unless_said_otherwise(tmp_path):

@@ -138,9 +138,28 @@ class LogitNormalFlow(FlowMatching):
         return self.num_train_timesteps * torch.sigmoid(mu + torch.special.ndtri(u))
 
 
-def loss_per_sample(prediction: Tensor, target: Tensor) -> Tensor:
-    """Mean squared error over everything but the batch, in fp32: (B, ...) and (B, ...) → (B,)."""
-    return (prediction.float() - target.float()).square().flatten(1).mean(1)
+def loss_per_sample(prediction: Tensor, target: Tensor, weight: Tensor | float = 1.0) -> Tensor:
+    """Mean squared error over everything but the batch, in fp32: (B, ...) and (B, ...) → (B,).
+
+    Args:
+        prediction: of the network.
+        target: what it is compared with.
+        weight: of the squared errors, broadcast against them; of mean 1 in each sample.
+    """
+    return ((prediction.float() - target.float()).square() * weight).flatten(1).mean(1)
+
+
+def paint_weight(x0: Tensor, k: float) -> Tensor:
+    """Weights (B, 1, 1, h, w) of mean 1 for clean latents (B, T, C, h, w): 1 + k where the last frame is painted on.
+
+    Painted on is what lies further from the frame's most common latent, the median, than a tenth of the largest squared
+    distance. Where little is, a mean of the background is a good answer to the plain loss.
+    """
+    last = x0[:, -1:].float()
+    ground = last.flatten(3).median(3).values[..., None, None]
+    distance = (last - ground).square().sum(2, keepdim=True)
+    weight = 1 + k * (distance > 0.1 * distance.amax((3, 4), keepdim=True))
+    return weight / weight.mean((3, 4), keepdim=True)
 
 
 def draw_noise(seed: int, ordinals: Sequence[int], shape: Sequence[int]) -> tuple[Tensor, Tensor]:

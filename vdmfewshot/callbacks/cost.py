@@ -151,9 +151,11 @@ def describe_clips(shape: tuple[int, int, int], transition: str, module: FewShot
     """What the settings come to where the model has chosen them."""
     steps, guidance = module.sampling.num_inference_steps(module.backbone.preset), module.sampling.guidance_scale
     guided = "" if guidance == 1 else f" at guidance {guidance:g}"
+    k = module.paint_emphasis
+    painted = f"; errors on paint count {1 + k:g} times" if k else ""
     return (
         f"Clips: {shape[0]} frames of {shape[1]}x{shape[2]}, {transition}; a prediction takes {steps} "
-        f"step{'s' * (steps != 1)}{guided}"
+        f"step{'s' * (steps != 1)}{guided}{painted}"
     )
 
 

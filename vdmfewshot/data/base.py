@@ -59,6 +59,8 @@ class FewShotDataModule(ShapedDataModule, ABC):
     check_pool: ClassVar[bool] = True
     #: whether a scored query that shows a training picture is an error
     unseen_queries: ClassVar[bool] = True
+    #: whether targets are mostly background, as those of joints are; see ``FewShotModule``'s ``emphasis``
+    sparse: ClassVar[bool] = False
     #: name of the task in tables, logs and file names
     task_name: str
 

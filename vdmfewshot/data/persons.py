@@ -157,6 +157,7 @@ class PersonDataModule(FewShotDataModule):
     """
 
     check_pool: ClassVar[bool] = False
+    sparse: ClassVar[bool] = True
 
     def __init__(
         self,

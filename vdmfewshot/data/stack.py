@@ -113,6 +113,11 @@ class StackedDataModule(LightningDataModule):
         return next(iter(self.tasks.values())).transition
 
     @property
+    def sparse(self) -> bool:
+        """Whether targets have little paint, the same for all tasks, which share a codec."""
+        return next(iter(self.tasks.values())).sparse
+
+    @property
     def batch_size(self) -> int:
         """Samples of a micro-batch on one device, over all tasks."""
         return sum(data.batch_size for data in self.tasks.values())

@@ -13,7 +13,7 @@ from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from torch import Tensor
 
 from vdmfewshot.backbones.base import Backbone, Latents
-from vdmfewshot.backbones.objective import draw_noise, loss_per_sample
+from vdmfewshot.backbones.objective import draw_noise, loss_per_sample, paint_weight
 from vdmfewshot.clips.clip import ClipBatch
 from vdmfewshot.clips.rng import derive_seed, named_generator, run_seed
 from vdmfewshot.clips.transition import still_frames
@@ -43,6 +43,8 @@ class FewShotModule(LightningModule):
             there is no adapter.
         cache_dir: where latents are kept between runs; ``None`` keeps them in memory only.
         seed: of adapter weights, training noise and generation noise; ``None`` takes ``seed_everything``.
+        emphasis: k; squared errors count 1 + k times where the target's frame is painted on. 0 is the papers' loss. If
+            not given, what suits the model where the data module says that its targets are ``sparse``, else 0.
         compile: compile the denoiser's repeated blocks: pays off over many steps of few shapes.
     """
 
@@ -56,9 +58,12 @@ class FewShotModule(LightningModule):
         adapter: str | None = None,
         cache_dir: str | None = None,
         seed: int | None = None,
+        emphasis: float | None = None,
         compile: bool = False,
     ) -> None:
         super().__init__()
+        if emphasis is not None and emphasis < 0:
+            raise ValueError(f"emphasis must be at least 0 (the plain loss), got {emphasis}")
         self.backbone = backbone
         self.lora = lora
         self.optimizer = optimizer
@@ -67,6 +72,7 @@ class FewShotModule(LightningModule):
         self.adapter = None if adapter in (None, UNTRAINED) else locate(str(adapter))
         self.cache_dir = Path(cache_dir) if cache_dir is not None else None
         self.seed = seed
+        self.emphasis = emphasis
         self.compile_blocks = compile
         self.strict_loading = False  # checkpoints leave the frozen weights out; on_load_checkpoint checks the rest
         self._cache: LatentCache | None = None
@@ -151,7 +157,16 @@ class FewShotModule(LightningModule):
         t, eps = objective.timestep(u, x0.shape[1:]).to(x0.device), eps.to(x0.device)
         prediction = self.backbone.denoise(objective.corrupt(x0, eps, t), t, latents.condition)
         free = slice(self.backbone.given_latents, None)
-        return loss_per_sample(prediction[:, free], objective.target(x0, eps, t)[:, free])
+        k = self.paint_emphasis
+        weight = paint_weight(x0, k) if k else 1.0
+        return loss_per_sample(prediction[:, free], objective.target(x0, eps, t)[:, free], weight)
+
+    @property
+    def paint_emphasis(self) -> float:
+        """``emphasis`` if given, else what suits model and data."""
+        if self.emphasis is not None:
+            return self.emphasis
+        return self.backbone.preset.emphasis if getattr(self._datamodule, "sparse", False) else 0.0
 
     def latents(self, batch: ClipBatch) -> Latents:
         """Cached latents of the batch; the VAE runs on clips never seen before."""
