@@ -123,7 +123,7 @@ def test_corrupt_items_are_named_with_their_reason(
     try:
         main(["inspect", *data, f"--out={tmp_path / 'out'}"])
         told = capsys.readouterr().out + caplog.text
-        assert "left out 1: 1 × " in told, "what can be left out is, and said"
+        assert re.search(r"left out: 1, .*\n +- 1 × ", told), "what can be left out is, and said"
     except DataError as error:
         told = str(error)
         with pytest.raises(DataError, match=re.escape(told)):
