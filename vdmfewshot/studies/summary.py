@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -97,10 +98,26 @@ def row_of(
     }
 
 
+def publish_units(manifest: Manifest, store: Store, make_metric: MakeMetric) -> None:
+    """Every finished unit where ``vdmfewshot report`` finds runs, where points are not pooled over tasks."""
+    finished = store.finished(manifest.by_id)
+    metrics: dict[str, TaskMetric] = {}
+    for unit in manifest.units:
+        if unit.id not in finished or not store.intact(unit.id):
+            continue
+        if unit.task not in metrics:
+            metrics[unit.task] = make_metric(unit)  # reads the task
+        found, metric = part(unit, store, finished), deepcopy(metrics[unit.task])
+        row = row_of([unit], {unit.task: found}, found, finished, metric)
+        run = publish_point({**row, "point": {"task": unit.task, **unit.point}}, store.folder, found, metric, unit)
+        publish_pictures(store.place(unit.id), run / "pictures" / "test" / f"step={row['step']}", unit)
+
+
 def publish_point(point: Mapping[str, Any], folder: Path, found: Evaluated, metric: TaskMetric, unit: Unit) -> Path:
     """Scores, records and settings of a point where ``vdmfewshot report`` finds those of runs; returns its folder."""
     name = safe_key(describe(point["point"]) or "all") + f"-{safe_key(point['main'])}"
-    head = {"task": f"{point['expected']} tasks", **{key: point[key] for key in ("main", "step", "fit_seconds")}}
+    task = unit.task if point["expected"] == 1 else f"{point['expected']} tasks"
+    head = {"task": task, **{key: point[key] for key in ("main", "step", "fit_seconds")}}
     run = folder / "points" / name
     place = run / "scores" / "test" / f"step={point['step']}"
     found.publish(place, head, point["scores"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from tests.cli import instant
 from vdmfewshot.backbones import CogVideoX
 from vdmfewshot.callbacks.references import CEILING, References
 from vdmfewshot.cli.evidence import compare, evidence
+from vdmfewshot.cli.pages.runs import read_run
+from vdmfewshot.cli.report import find_scores
 from vdmfewshot.cli.runner import CommandLineAdapter
 from vdmfewshot.data.evidence import TASKS, choose_tasks
 from vdmfewshot.metrics.records import read_records, recompute
@@ -225,6 +228,9 @@ def test_the_command_runs_resumes_and_reports(tiny: Path, tmp_path: Path, capsys
     content = json.loads((out / "table.json").read_text())
     assert content["settings"]["steps"] == 1
     assert {entry["row"] for entry in content["entries"]} == {"life", "arc"}
+    shown = [read_run(folder, scores) for folder, scores in find_scores(out).items()]
+    assert Counter(run.task for run in shown) == {"life": 4, "arc-b1948b0a": 2}, "the page shows each unit as a run"
+    assert all(run.samples for run in shown)
 
 
 def test_a_folder_of_pairs_is_measured_like_any_task(tiny: Path, pairs_root: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from vdmfewshot.studies.evidence.shown import inputs, remember
 from vdmfewshot.studies.evidence.summary import Summary, summarize
 from vdmfewshot.studies.evidence.table import TABLE, read_table, verdict, write_table
 from vdmfewshot.studies.evidence.units import expected, results_of, study_of
+from vdmfewshot.studies.summary import publish_units
 from vdmfewshot.studies.units import MANIFEST
 from vdmfewshot.studies.work import MakeAdapter, Planner
 
@@ -58,6 +59,7 @@ def measured(engine: Engine, listed: Sequence[Task], settings: Settings) -> Summ
     for task in (task for task in listed if task.missing):
         engine.say(f"{task.name} is left out: {task.missing}")
     tasks, manifest = installed(listed), engine.manifest()
+    publish_units(manifest, engine.store, engine.make_adapter(engine.study.folder, (), 1).metric)
     return summarize(tasks, settings, results_of(manifest, engine.store), expected(tasks, settings))
 
 
