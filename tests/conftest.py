@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.tiny import tiny_checkpoint
+from vdmfewshot.studies.group import RANKED
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -35,6 +36,14 @@ def _checkout_stays_as_it_was() -> Iterator[None]:
     yield
     left = {name for name in set(os.listdir(CHECKOUT)) - before if not name.startswith(".")}
     assert not left, f"the test has left {', '.join(sorted(left))} in the checkout"
+
+
+@pytest.fixture(autouse=True)
+def no_rank_is_left() -> Iterator[None]:
+    """Lightning tells a process by its environment that it is one of many; the next test would wait for the others."""
+    yield
+    for name in RANKED:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture

@@ -128,17 +128,17 @@ def test_losses_are_per_sample_and_in_fp32() -> None:
 
 
 def test_paint_counts_more_and_a_sample_as_much_as_before() -> None:
-    x0 = torch.zeros(3, 2, 4, 5, 5)
-    x0[0, 1, :, 2, 3] = 4.0  # one patch of paint on the last frame of the first sample
-    x0[1, 0] = torch.randn(4, 5, 5)  # other frames have no say
-    x0[2, 1] = 7.0
-    x0[2, 1, :, 0] = 1.0  # a fifth, on another background
+    x0 = torch.randn(3, 3, 4, 5, 5)  # other frames have no say
+    x0[:, 2] = 0.0
+    x0[0, 2, :, 2, 3] = 4.0  # one patch of paint on the last frame of the first sample
+    x0[2, 2] = 7.0
+    x0[2, 2, :, 0] = 1.0  # a fifth, on another background
     weight = paint_weight(x0, 9.0)
     assert weight.shape == (3, 1, 1, 5, 5)
     torch.testing.assert_close(weight.mean((1, 2, 3, 4)), torch.ones(3))
     torch.testing.assert_close(weight[0, 0, 0, 2, 3] / weight[0, 0, 0, 0, 0], torch.tensor(10.0))
     assert (weight[1] == 1).all(), "nothing is painted"
-    assert ((weight[2] > 1) == (x0[2, 1, :1] == 1.0)).all()
+    assert ((weight[2] > 1) == (x0[2, 2, :1] == 1.0)).all()
     assert (paint_weight(x0, 0.0) == 1).all()
     torch.testing.assert_close(loss_per_sample(x0, x0 + 1, weight), torch.ones(3))
 
