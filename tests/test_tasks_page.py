@@ -33,6 +33,9 @@ def test_every_task_has_a_row_and_every_row_a_task() -> None:
 def test_scores_are_what_their_metrics_can_say() -> None:
     for row in table_tasks.read("rows.jsonl"):
         for name, score in row["scores"].items():
+            if score["score"] is None:
+                assert name == "rpl", "the length of a path that nobody drew"
+                continue
             assert name.endswith("_db") or 0 <= score["score"] <= 1
             if score.get("low") is not None:
                 assert score["low"] <= score["score"] <= score["high"]
