@@ -36,7 +36,7 @@ def test_scores_are_what_their_metrics_can_say() -> None:
             if score["score"] is None:
                 assert name == "rpl", "the length of a path that nobody drew"
                 continue
-            assert name.endswith("_db") or 0 <= score["score"] <= 1
+            assert name.endswith(("_db", "_deg")) or 0 <= score["score"] <= 1
             if score.get("low") is not None:
                 assert score["low"] <= score["score"] <= score["high"]
 
