@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 def main(names: list[str]) -> None:
     """Run each in a kernel of its own; times are not kept, so that equal outputs are equal files."""
+    (ROOT / "build").mkdir(exist_ok=True)
     os.environ |= {
         "PYTHONPATH": str(ROOT),
         "PYTHONWARNINGS": "ignore:IProgress not found",
