@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import random
-import socket
 
 # Nothing in the tests may reach a network; the libraries read this when they are imported.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -16,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.tiny import tiny_checkpoint
-from vdmfewshot.studies.group import RANKED
+from vdmfewshot.studies.group import RANKED, free_port
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -52,12 +50,7 @@ def meeting_port(monkeypatch: pytest.MonkeyPatch) -> None:
 
     Lightning picks one seconds before, which a test beside this one may then have.
     """
-    while True:
-        port = random.SystemRandom().randrange(20_000, 30_000)
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):  # nobody answers
-                monkeypatch.setenv("MASTER_PORT", str(port))
-                return
+    monkeypatch.setenv("MASTER_PORT", str(free_port()))
 
 
 @pytest.fixture(scope="session")

@@ -31,8 +31,7 @@ from vdmfewshot.defaults import TRAINER
 from vdmfewshot.lora.adapters import MANIFEST_FILE, REMEDY, LoraArgs, Manifest
 from vdmfewshot.lora.export import save_adapter
 from vdmfewshot.lora.source import check_whole, locate
-from vdmfewshot.storage.documents import NUMBER, read_object
-from vdmfewshot.storage.errors import DamagedFileError
+from vdmfewshot.storage.documents import NUMBER, damaged, read_object
 from vdmfewshot.training.module import FewShotModule
 from vdmfewshot.training.quiet import quiet
 from vdmfewshot.training.sampling import SamplingArgs
@@ -257,9 +256,7 @@ def _stored_sampling(manifest: Manifest, place: Path) -> SamplingArgs:
     try:
         return SamplingArgs.stored(manifest.sampling)
     except ValueError as error:
-        raise DamagedFileError(
-            f"{place / MANIFEST_FILE} is damaged or of another version ({error}); {REMEDY}"
-        ) from error
+        raise damaged(place / MANIFEST_FILE, error, REMEDY) from error
 
 
 def _canvas(manifest: Manifest) -> Canvas:

@@ -17,8 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from vdmfewshot.clips.rng import derive_seed
-from vdmfewshot.storage.documents import NUMBER, Kind, misfit, plain, read_object
-from vdmfewshot.storage.errors import DamagedFileError
+from vdmfewshot.storage.documents import NUMBER, Kind, damaged, misfit, plain, read_object
 from vdmfewshot.storage.tensors import is_finite
 
 ADAPTER = "default"
@@ -215,7 +214,7 @@ def _read_manifest(file: Path) -> Manifest:
     if content["format"] != Manifest.format:
         raise ValueError(f"{file} has format {content['format']!r}, this version reads {Manifest.format}")
     if problem := _manifest_problem(content):
-        raise DamagedFileError(f"{file} is damaged or of another version ({problem}); {REMEDY}")
+        raise damaged(file, problem, REMEDY)
     return Manifest(**content)
 
 

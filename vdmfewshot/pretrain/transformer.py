@@ -20,13 +20,16 @@ GRID = 24
 """Side of the largest latents, those of 96 px."""
 
 
-def build_transformer(heads: int = 5, layers: int = 10, grid: int = GRID) -> CogVideoXTransformer3DModel:
+def build_transformer(
+    heads: int = 5, layers: int = 10, grid: int = GRID, patch: int = 2
+) -> CogVideoXTransformer3DModel:
     """Build the denoiser; every block starts as the identity and the output as zero.
 
     Args:
         heads: Attention heads of 64 channels.
         layers: Blocks.
         grid: Side of the largest latent that positions are laid out for.
+        patch: Side of a token in latents.
     """
     model = CogVideoXTransformer3DModel(
         num_attention_heads=heads,
@@ -41,7 +44,7 @@ def build_transformer(heads: int = 5, layers: int = 10, grid: int = GRID) -> Cog
         sample_width=grid,
         sample_height=grid,
         sample_frames=9,
-        patch_size=2,
+        patch_size=patch,
         patch_size_t=2,
         use_rotary_positional_embeddings=True,
         patch_bias=False,

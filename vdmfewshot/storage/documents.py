@@ -78,9 +78,14 @@ def read_object(file: Path, fields: Mapping[str, Kind], remedy: str) -> dict[str
     content = read_json(file, remedy)
     problem = misfit(content, fields)
     if problem:
-        raise DamagedFileError(f"{file} is damaged or of another version ({problem}); {remedy}")
+        raise damaged(file, problem, remedy)
     found: dict[str, Any] = content
     return found
+
+
+def damaged(file: Path, problem: object, remedy: str) -> DamagedFileError:
+    """The error for a file that can be read, but does not hold what it should."""
+    return DamagedFileError(f"{file} is damaged or of another version ({problem}); {remedy}")
 
 
 def misfit(content: Any, fields: Mapping[str, Kind]) -> str:

@@ -50,10 +50,7 @@ def summarize(manifest: Manifest, store: Store, make_metric: MakeMetric) -> dict
         rows.append(row_of(units, parts, whole, finished, metric))
         if len(points) == 1 and not rows[-1]["families"] and 1 < len(parts) <= LISTED:
             rows[-1]["tasks"] = {task: found.rows(metric, 0.0) for task, found in parts.items()}
-        run = publish_point(rows[-1], store.folder, whole, metric, units[0])
-        for unit in units:
-            if unit.id in finished:
-                publish_pictures(store.place(unit.id), run / "pictures" / "test" / f"step={rows[-1]['step']}", unit)
+        publish_point(rows[-1], store, whole, metric, units, finished)
     content = {
         "results": fingerprint(manifest, finished),
         "expected": len(manifest.units),
@@ -109,23 +106,31 @@ def publish_units(manifest: Manifest, store: Store, make_metric: MakeMetric) -> 
             metrics[unit.task] = make_metric(unit)  # reads the task
         found, metric = part(unit, store, finished), deepcopy(metrics[unit.task])
         row = row_of([unit], {unit.task: found}, found, finished, metric)
-        run = publish_point({**row, "point": {"task": unit.task, **unit.point}}, store.folder, found, metric, unit)
-        publish_pictures(store.place(unit.id), run / "pictures" / "test" / f"step={row['step']}", unit)
+        publish_point({**row, "point": {"task": unit.task, **unit.point}}, store, found, metric, [unit], finished)
 
 
-def publish_point(point: Mapping[str, Any], folder: Path, found: Evaluated, metric: TaskMetric, unit: Unit) -> Path:
-    """Scores, records and settings of a point where ``vdmfewshot report`` finds those of runs; returns its folder."""
+def publish_point(
+    point: Mapping[str, Any],
+    store: Store,
+    found: Evaluated,
+    metric: TaskMetric,
+    units: Sequence[Unit],
+    finished: Mapping[str, Any],
+) -> None:
+    """Scores, records, settings and kept pictures of a point where ``vdmfewshot report`` finds those of runs."""
     name = safe_key(describe(point["point"]) or "all") + f"-{safe_key(point['main'])}"
-    task = unit.task if point["expected"] == 1 else f"{point['expected']} tasks"
+    task = units[0].task if len(units) == 1 else f"{point['expected']} tasks"
     head = {"task": task, **{key: point[key] for key in ("main", "step", "fit_seconds")}}
-    run = folder / "points" / name
-    place = run / "scores" / "test" / f"step={point['step']}"
+    run, step = store.folder / "points" / name, f"step={point['step']}"
+    place = run / "scores" / "test" / step
     found.publish(place, head, point["scores"])
     publish(place, found.samples(metric), SAMPLES)
-    config = folder / "configs" / f"{unit.config}.yaml"
+    config = store.folder / "configs" / f"{units[0].config}.yaml"
     if config.is_file():
         write_atomically(run / "config.yaml", config.read_text(encoding="utf-8"))
-    return run
+    for unit in units:
+        if unit.id in finished:
+            publish_pictures(store.place(unit.id), run / "pictures" / "test" / step, unit)
 
 
 def publish_pictures(result: Path, folder: Path, unit: Unit) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vdmfewshot.storage.documents import NUMBER, Kind, misfit, parse_json, read_object
+from vdmfewshot.storage.documents import NUMBER, Kind, damaged, misfit, parse_json, read_object
 from vdmfewshot.storage.errors import DamagedFileError
 from vdmfewshot.storage.limited_yaml import read_yaml
 
@@ -140,7 +140,7 @@ def read_scores(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     content = read_object(file, {"main": str, "scores": dict, "fit_seconds": NUMBER}, REMEDY)
     row = content["scores"].get(content["main"])
     if problem := misfit(row, ROW):
-        raise DamagedFileError(f"{file} is damaged or of another version (its main score: {problem}); {REMEDY}")
+        raise damaged(file, f"its main score: {problem}", REMEDY)
     return content, row
 
 
